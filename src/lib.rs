@@ -1,0 +1,7 @@
+//! Landfall takes a solo developer from an empty cloud account to a production server, and back again
+//! after a disaster. A playbook remembers the answers; one loop makes them true, as often as you like.
+//!
+//! The map of the house is in `docs/architecture.md`.
+
+pub mod model;
+pub mod text;

@@ -1,0 +1,14 @@
+//! Plain data and pure functions: no async, no input or output, no other layer.
+
+pub mod cloud;
+pub mod diff;
+pub mod event;
+pub mod failure;
+pub mod machine;
+pub mod money;
+pub mod name;
+pub mod playbook;
+pub mod problem;
+pub mod resource;
+pub mod secret;
+pub mod value;

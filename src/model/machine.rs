@@ -1,0 +1,263 @@
+//! What a playbook can want of a host.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::model::name::Name;
+use crate::model::resource::Fields;
+use crate::model::value::{OutputKey, Value};
+
+/// How to reach a host, and how to know it is the right one.
+#[derive(Clone, Debug)]
+pub struct HostAt {
+    /// The step that made the host.
+    pub step: Name,
+    /// Its address: never a name, so that stale DNS cannot lead anywhere else.
+    pub address: Value,
+    /// The port sshd listens on.
+    pub port: u16,
+    /// The account to log in to.
+    pub user: String,
+    /// The SHA-256 fingerprint of its host key, as `SHA256:…`.
+    pub host_key: Value,
+    /// Public keys of the admin; exactly one of them, whose private half is here, is offered.
+    pub keys: Vec<String>,
+}
+
+impl HostAt {
+    /// The first output that is not known yet, without which the host cannot be reached.
+    pub fn unknown(&self) -> Option<OutputKey> {
+        self.address.unknown().or_else(|| self.host_key.unknown()).cloned()
+    }
+}
+
+/// A server the user already has. It is never created and never deleted.
+#[derive(Clone, Debug)]
+pub struct Existing {
+    /// Its address.
+    pub address: String,
+    /// The port sshd listens on.
+    pub port: u16,
+    /// The pinned fingerprint, as `SHA256:…`.
+    pub host_key: String,
+}
+
+impl Existing {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([
+            ("address", self.address.as_str().into()),
+            ("port", Value::Int(self.port.into())),
+            ("host_key", self.host_key.as_str().into()),
+        ])
+    }
+}
+
+/// A command that judges a file before it takes its place. `{}` stands for the file.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// Program and arguments.
+    pub run: Vec<String>,
+    /// The account it runs as.
+    pub user: &'static str,
+}
+
+/// A file on a host.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Absolute path.
+    pub path: String,
+    /// Its content.
+    pub content: Value,
+    /// Owner and group.
+    pub owner: (String, String),
+    /// Permissions, such as `0o644`.
+    pub mode: u32,
+    /// What must accept it first.
+    pub check: Option<Check>,
+}
+
+impl File {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([
+            ("content", self.content.clone()),
+            ("owner", format!("{}:{}", self.owner.0, self.owner.1).into()),
+            ("mode", format!("{:04o}", self.mode).into()),
+        ])
+    }
+}
+
+/// A directory on a host.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// Absolute path.
+    pub path: String,
+    /// Owner and group.
+    pub owner: (String, String),
+    /// Permissions, such as `0o755`.
+    pub mode: u32,
+    /// Every file in it by relative path, where the whole content is ours; `None` leaves it alone.
+    pub tree: Option<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Directory {
+    pub(super) fn fields(&self) -> Fields {
+        let mut fields = Fields::from([
+            ("owner", format!("{}:{}", self.owner.0, self.owner.1).into()),
+            ("mode", format!("{:04o}", self.mode).into()),
+        ]);
+        if let Some(tree) = &self.tree {
+            let lines = tree.iter().map(|(path, bytes)| format!("{}  {path}", digest(bytes)));
+            fields.insert("files", tree_field(lines));
+        }
+        fields
+    }
+}
+
+/// The `files` field of a directory: lines of digest, two spaces and path, in order of path.
+pub fn tree_field(lines: impl Iterator<Item = String>) -> Value {
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort_by(|a, b| a.get(66..).cmp(&b.get(66..)));
+    Value::Text(lines.iter().map(|line| format!("{line}\n")).collect())
+}
+
+/// The SHA-256 digest of `bytes` in lower-case hexadecimal, as `sha256sum` prints it.
+pub fn digest(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
+}
+
+/// A package of the distribution.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+}
+
+impl Package {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([("installed", true.into())])
+    }
+}
+
+/// How a service takes up changed files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeUp {
+    /// `systemctl reload`: connections live on.
+    Reload,
+    /// `systemctl restart`.
+    Restart,
+}
+
+/// A systemd unit that shall be enabled and active, and shall have read its files.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The unit's name with its suffix.
+    pub unit: String,
+    /// Files it must have read since they last changed.
+    pub reads: Vec<String>,
+    /// How it reads them again.
+    pub take_up: TakeUp,
+}
+
+impl Service {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([("enabled", true.into()), ("active", true.into()), ("up_to_date", true.into())])
+    }
+}
+
+/// An account with a home directory, a shell and no password.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its shell.
+    pub shell: String,
+    /// Groups it is in beside its own; membership in others is left alone.
+    pub groups: Vec<String>,
+}
+
+impl User {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([
+            ("shell", self.shell.as_str().into()),
+            ("groups", Value::texts(self.groups.iter().map(String::as_str))),
+        ])
+    }
+}
+
+/// A key that may log in to an account. Other keys of the account are left alone.
+#[derive(Clone, Debug)]
+pub struct AuthorizedKey {
+    /// The account.
+    pub user: String,
+    /// `ssh-ed25519 AAAA…`, without a comment.
+    pub key: String,
+}
+
+impl AuthorizedKey {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([("key", self.key.as_str().into())])
+    }
+}
+
+/// A command that is run when its inputs change. What it does cannot be observed; the mark it leaves can.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The mark's name.
+    pub mark: Name,
+    /// Program and arguments.
+    pub run: Vec<String>,
+}
+
+impl Command {
+    /// What the mark holds once the command has succeeded: the digest of its inputs.
+    pub fn mark_content(&self) -> String {
+        digest(self.run.join("\0").as_bytes())
+    }
+
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([("run", Value::texts(self.run.iter().map(String::as_str))), ("done", true.into())])
+    }
+}
+
+/// A Docker Compose project that shall be up, healthy, and made from its present files.
+#[derive(Clone, Debug)]
+pub struct Compose {
+    /// The project's name.
+    pub project: String,
+    /// The directory its files are in.
+    pub directory: String,
+    /// Its compose files within the directory, in order.
+    pub files: Vec<String>,
+    /// Every file whose change means the containers must be made anew.
+    pub reads: Vec<String>,
+    /// Loopback port and path that answer with success when the project is healthy.
+    pub health: Option<(u16, String)>,
+}
+
+impl Compose {
+    pub(super) fn fields(&self) -> Fields {
+        let mut fields = Fields::from([("running", true.into()), ("up_to_date", true.into())]);
+        if self.health.is_some() {
+            fields.insert("healthy", true.into());
+        }
+        fields
+    }
+}
+
+/// A secret that is made on the host, kept there and never leaves it, as a line of an environment file.
+#[derive(Clone, Debug)]
+pub struct GeneratedSecret {
+    /// The file that holds the line.
+    pub path: String,
+    /// The variable's name.
+    pub variable: String,
+    /// How many letters and digits the secret has.
+    pub length: u16,
+}
+
+impl GeneratedSecret {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([("variable", self.variable.as_str().into()), ("length", Value::Int(self.length.into()))])
+    }
+}

@@ -1,0 +1,236 @@
+//! The playbook: answers, in order of steps. What the steps' answers mean is not known here.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rust_decimal::Decimal;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+use crate::model::money::Money;
+use crate::model::name::{NAME_RULE, Name, is_host_name};
+use crate::model::problem::Problem;
+
+/// The playbook format this program reads and writes.
+pub const SCHEMA: i64 = 1;
+
+/// A playbook that has been read. Its steps' answers are read by the steps.
+#[derive(Clone, Debug)]
+pub struct Playbook {
+    /// Its name: the owner of every resource it makes.
+    pub name: Name,
+    /// The apex domain, if it has one.
+    pub domain: Option<String>,
+    /// What it may cost.
+    pub budget: Option<Budget>,
+    /// Its steps, in order.
+    pub steps: Vec<Entry>,
+}
+
+/// What a playbook may cost per month.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// The most it may cost per month, net of tax.
+    #[schemars(with = "f64")]
+    pub monthly: Decimal,
+    /// The currency's code, such as `EUR`.
+    pub currency: String,
+}
+
+impl Budget {
+    /// The budget as money.
+    pub fn money(&self) -> Money {
+        Money { amount: self.monthly, currency: self.currency.clone() }
+    }
+}
+
+/// One `[[step]]` of a playbook.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which step: the value of `use`.
+    pub kind: String,
+    /// Its name within the playbook: `id`, or else the value of `use`.
+    pub id: Name,
+    /// Where it begins in the text.
+    pub at: Range<usize>,
+    /// Where its `use` stands.
+    pub kind_at: Range<usize>,
+    /// The playbook's text, and which of its steps this is. Answers are read anew each time they are
+    /// asked for, so that a problem with them always knows its place.
+    text: Arc<str>,
+    index: usize,
+}
+
+impl Entry {
+    /// Reads the answers as `T`; the problem says where and why they do not fit.
+    pub fn answers<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let mut table = self.table();
+        for read_already in ["use", "id"] {
+            table.get_mut().remove(read_already);
+        }
+        T::deserialize(Deserializer::from(table)).map_err(|e| Problem::from_toml(&e, self.at.clone()))
+    }
+
+    /// Where the answer called `key` stands, following dots into tables; the nearest thing that
+    /// contains it when it is not there.
+    pub fn place_of(&self, key: &str) -> Range<usize> {
+        let table = self.table();
+        let mut place = self.at.clone();
+        let mut within = Some(table.get_ref());
+        for part in key.split('.') {
+            let Some(value) = within.and_then(|table| table.get(part)) else { break };
+            place = value.span();
+            within = value.get_ref().as_table();
+        }
+        place
+    }
+
+    fn table(&self) -> Spanned<DeTable<'_>> {
+        let (mut document, _) = DeTable::parse_recoverable(&self.text);
+        let steps = document.get_mut().remove("step").map(Spanned::into_inner);
+        let table = match steps {
+            Some(DeValue::Array(steps)) => steps.into_iter().nth(self.index).map(Spanned::into_inner),
+            _ => None,
+        };
+        match table {
+            Some(DeValue::Table(table)) => Spanned::new(self.at.clone(), table),
+            _ => Spanned::new(self.at.clone(), DeTable::new()),
+        }
+    }
+}
+
+impl Playbook {
+    /// Reads a playbook's text. Gives every problem that can be seen without knowing the steps.
+    pub fn parse(text: &str) -> Result<Playbook, Vec<Problem>> {
+        let (mut table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            return Err(errors.iter().map(|e| Problem::from_toml(e, 0..1)).collect());
+        }
+        // A newer schema may mean anything, so nothing else is judged before it.
+        check_schema(table.get_ref()).map_err(|problem| vec![problem])?;
+
+        let mut problems = Vec::new();
+        let steps = read_steps(table.get_mut(), &Arc::from(text), &mut problems);
+        let head = match Head::deserialize(Deserializer::from(table)) {
+            Ok(head) => head,
+            Err(e) => {
+                problems.insert(0, Problem::from_toml(&e, 0..1));
+                return Err(problems);
+            }
+        };
+        if let Some(domain) = &head.domain
+            && !is_host_name(domain.get_ref())
+        {
+            problems.push(
+                Problem::new(domain.span(), format!("bad domain `{}`", domain.get_ref()))
+                    .expected("a domain such as \"acme.dev\""),
+            );
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let domain = head.domain.map(Spanned::into_inner);
+        Ok(Playbook { name: head.name, domain, budget: head.budget, steps })
+    }
+
+    /// The step of this name.
+    pub fn step(&self, id: &str) -> Option<&Entry> {
+        self.steps.iter().find(|entry| entry.id.as_str() == id)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    #[serde(rename = "schema")]
+    _schema: i64,
+    name: Name,
+    domain: Option<Spanned<String>>,
+    budget: Option<Budget>,
+}
+
+fn check_schema(table: &DeTable<'_>) -> Result<(), Problem> {
+    let Some(value) = table.get("schema") else {
+        return Err(Problem::new(0..1, "missing field `schema`")
+            .hint(format!("begin the playbook with `schema = {SCHEMA}`")));
+    };
+    let number = value.get_ref().as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+    match number {
+        Some(SCHEMA) => Ok(()),
+        Some(newer) if newer > SCHEMA => {
+            Err(Problem::new(value.span(), format!("schema {newer} is newer than this landfall"))
+                .expected(format!("`schema = {SCHEMA}` at most"))
+                .hint("install a newer landfall; nothing was changed"))
+        }
+        _ => Err(Problem::new(value.span(), "bad schema").expected(format!("`schema = {SCHEMA}`"))),
+    }
+}
+
+/// Takes the `[[step]]` tables out of `table`.
+fn read_steps(table: &mut DeTable<'_>, text: &Arc<str>, problems: &mut Vec<Problem>) -> Vec<Entry> {
+    let mut steps: Vec<Entry> = Vec::new();
+    let Some(value) = table.remove("step") else {
+        problems.push(
+            Problem::new(0..1, "a playbook without steps")
+                .hint("add a step, such as `[[step]]` with `use = \"server\"`"),
+        );
+        return steps;
+    };
+    let at = value.span();
+    let DeValue::Array(list) = value.into_inner() else {
+        problems.push(Problem::new(at, "bad `step`").expected("steps as `[[step]]` tables"));
+        return steps;
+    };
+    for (index, item) in list.iter().enumerate() {
+        let Some(answers) = item.get_ref().as_table() else {
+            problems.push(Problem::new(item.span(), "bad step").expected("a `[[step]]` table"));
+            continue;
+        };
+        let (entry, name_at) = match read_step(answers, item.span(), text, index) {
+            Ok(read) => read,
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
+        };
+        if steps.iter().any(|other| other.id == entry.id) {
+            problems.push(
+                Problem::new(name_at, format!("two steps are called `{}`", entry.id))
+                    .expected("a name of its own for each step")
+                    .hint("give one of them an `id` of its own"),
+            );
+        } else {
+            steps.push(entry);
+        }
+    }
+    steps
+}
+
+/// Reads what all steps have; gives the step, and where its name stands.
+fn read_step(
+    answers: &DeTable<'_>,
+    at: Range<usize>,
+    text: &Arc<str>,
+    index: usize,
+) -> Result<(Entry, Range<usize>), Problem> {
+    let get = |key: &str| -> Result<Option<(&str, Range<usize>)>, Problem> {
+        let Some(value) = answers.get(key) else { return Ok(None) };
+        match value.get_ref().as_str() {
+            Some(text) => Ok(Some((text, value.span()))),
+            None => Err(Problem::new(value.span(), format!("`{key}` is {}", value.get_ref().type_str()))
+                .expected("text in quotes")),
+        }
+    };
+    let (kind, kind_at) = get("use")?.ok_or_else(|| {
+        Problem::new(at.clone(), "a step without `use`").hint("say which step it is, such as `use = \"server\"`")
+    })?;
+    let (id, id_at) = get("id")?.unwrap_or((kind, kind_at.clone()));
+    let name = Name::parse(id)
+        .ok_or_else(|| Problem::new(id_at.clone(), format!("bad name `{id}`")).expected(NAME_RULE))?;
+    let entry = Entry { kind: kind.to_owned(), id: name, at, kind_at, text: text.clone(), index };
+    Ok((entry, id_at))
+}

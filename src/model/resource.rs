@@ -1,0 +1,185 @@
+//! Resources: what shall exist, what was seen, and how they are named.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::cloud::{Firewall, PrimaryIp, Server, SshKey, Volume};
+use crate::model::machine::{
+    AuthorizedKey, Command, Compose, Directory, Existing, File, GeneratedSecret, HostAt, Package, Service, User,
+};
+use crate::model::name::Name;
+use crate::model::value::{OutputKey, Value};
+
+/// Fields by name, for the planner and for people.
+pub type Fields = BTreeMap<&'static str, Value>;
+
+/// A resource's lasting name: `hetzner/server/web`, or `host/web/package/caddy` for what is on a host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The provider's name.
+    pub provider: &'static str,
+    /// The step that made the host, for resources on one.
+    pub place: Option<Name>,
+    /// The kind of resource.
+    pub kind: &'static str,
+    /// The resource's own name; a path for files.
+    pub name: String,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/", self.provider)?;
+        if let Some(place) = &self.place {
+            write!(f, "{place}/")?;
+        }
+        write!(f, "{}/{}", self.kind, self.name.trim_start_matches('/'))
+    }
+}
+
+/// What is wanted of a resource, by kind. Closed on purpose: a plan can be printed and compared.
+#[derive(Clone, Debug)]
+pub enum Spec {
+    /// A public key the cloud injects into new servers.
+    SshKey(SshKey),
+    /// A public address that outlives its server.
+    PrimaryIp(PrimaryIp),
+    /// The cloud's own firewall.
+    Firewall(Firewall),
+    /// A disk that outlives its server.
+    Volume(Volume),
+    /// A server.
+    Server(Server),
+    /// A server the user already has.
+    Existing(Existing),
+    /// A file on a host.
+    File(File),
+    /// A directory on a host, with its content if that is ours.
+    Directory(Directory),
+    /// A package of the distribution.
+    Package(Package),
+    /// A systemd unit.
+    Service(Service),
+    /// An account.
+    User(User),
+    /// A key that may log in to an account.
+    AuthorizedKey(AuthorizedKey),
+    /// A command that leaves a mark.
+    Command(Command),
+    /// A Docker Compose project.
+    Compose(Compose),
+    /// A secret made on the host.
+    GeneratedSecret(GeneratedSecret),
+}
+
+impl Spec {
+    /// The fields the planner compares and people read.
+    pub fn fields(&self) -> Fields {
+        match self {
+            Spec::SshKey(spec) => spec.fields(),
+            Spec::PrimaryIp(spec) => spec.fields(),
+            Spec::Firewall(spec) => spec.fields(),
+            Spec::Volume(spec) => spec.fields(),
+            Spec::Server(spec) => spec.fields(),
+            Spec::Existing(spec) => spec.fields(),
+            Spec::File(spec) => spec.fields(),
+            Spec::Directory(spec) => spec.fields(),
+            Spec::Package(spec) => spec.fields(),
+            Spec::Service(spec) => spec.fields(),
+            Spec::User(spec) => spec.fields(),
+            Spec::AuthorizedKey(spec) => spec.fields(),
+            Spec::Command(spec) => spec.fields(),
+            Spec::Compose(spec) => spec.fields(),
+            Spec::GeneratedSecret(spec) => spec.fields(),
+        }
+    }
+
+    /// The rules the planner follows for this kind.
+    pub fn rules(&self) -> Rules {
+        match self {
+            Spec::SshKey(_) => Rules { replace_on: &["public_key"], ..Rules::PLAIN },
+            Spec::PrimaryIp(_) => Rules { replace_on: &["location"], ..Rules::PLAIN },
+            Spec::Volume(_) => {
+                Rules { replace_on: &["location", "format"], holds_data: true, ..Rules::PLAIN }
+            }
+            Spec::Server(_) => Rules {
+                replace_on: &["location", "image"],
+                write_only: &["admin", "keys"],
+                holds_data: true,
+            },
+            Spec::Compose(_) => Rules { holds_data: true, ..Rules::PLAIN },
+            _ => Rules::PLAIN,
+        }
+    }
+}
+
+/// How the planner must treat a kind of resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Fields that cannot be changed in place.
+    pub replace_on: &'static [&'static str],
+    /// Fields that cannot be read back.
+    pub write_only: &'static [&'static str],
+    /// Is data lost when it is replaced or deleted?
+    pub holds_data: bool,
+}
+
+impl Rules {
+    const PLAIN: Rules = Rules { replace_on: &[], write_only: &[], holds_data: false };
+}
+
+/// One thing that shall exist.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// Its lasting name.
+    pub address: Address,
+    /// The playbook that owns it.
+    pub owner: Name,
+    /// The step that wants it.
+    pub step: Name,
+    /// The host it is on, for resources on a host.
+    pub on: Option<HostAt>,
+    /// What is wanted of it.
+    pub spec: Spec,
+    /// Outputs that are known as soon as it is there, by name.
+    pub gives: Vec<(&'static str, String)>,
+}
+
+impl Resource {
+    /// The first output this resource still waits for.
+    pub fn unknown(&self) -> Option<OutputKey> {
+        let of_host = self.on.as_ref().and_then(HostAt::unknown);
+        of_host.or_else(|| self.spec.fields().values().find_map(|value| value.unknown().cloned()))
+    }
+
+    /// The name a cloud shows: playbook and resource, unique within a project.
+    pub fn cloud_name(&self) -> String {
+        format!("{}-{}", self.owner, self.address.name)
+    }
+}
+
+/// What was seen of a resource.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// It is not there.
+    Absent,
+    /// It is there, with these fields and outputs.
+    Present {
+        /// What was read, normalized to what a playbook would say.
+        fields: Fields,
+        /// Values the world gave, by name.
+        outputs: Vec<(&'static str, String)>,
+    },
+    /// Something else has its name; the text says what.
+    Foreign(String),
+    /// Not looked at, because its host does not exist yet.
+    Unreached,
+}
+
+/// Something that carries our ownership mark.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    /// Provider, kind and name.
+    pub address: Address,
+    /// The provider's own identifier.
+    pub id: String,
+}

@@ -1,0 +1,57 @@
+//! Secrets: values that cannot be printed, serialized or cloned, and the names that stand for them.
+
+use std::fmt;
+
+use zeroize::Zeroize;
+
+use crate::model::name::Name;
+
+/// A secret value. Wiped from memory when dropped.
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the value over.
+    pub fn new(value: String) -> Secret {
+        Secret(value)
+    }
+
+    /// The value itself. Only the two doors and the code that fills in what they send may call this;
+    /// `grep expose` is the audit.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Where secrets come from. The cupboard's vault implements it; tests bring their own.
+pub trait Keys: Send + Sync {
+    /// The secret of this name, or `None` when the vault has none.
+    fn get(&self, name: &Name) -> Option<Secret>;
+
+    /// How a person can provide the secret of this name: a sentence for a hint.
+    fn how_to_set(&self, name: &Name) -> String;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static_assertions::assert_not_impl_any!(Secret: Clone, fmt::Display, serde::Serialize);
+
+    #[test]
+    fn debug_shows_nothing_of_a_secret() {
+        let secret = Secret::new("hunter2-and-more".to_owned());
+        assert!(!format!("{secret:?} {secret:#?}").contains("hunter"));
+    }
+}

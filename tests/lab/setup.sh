@@ -1,0 +1,48 @@
+#!/bin/sh
+# Makes a fresh Debian machine able to rehearse and to run every test: packages, and a Docker engine.
+# Run as root, or on a machine where Docker already answers. Running it again does nothing.
+set -eu
+
+have() { command -v "$1" >/dev/null 2>&1; }
+engine() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+# What is needed, and the Debian package that brings it.
+missing=
+need() { have "$1" || missing="$missing $2"; }
+need cc gcc
+need make make
+need perl perl
+need ssh openssh-client
+need curl curl
+need debootstrap debootstrap
+need hcloud hcloud-cli
+need hyperfine hyperfine
+[ -x /usr/bin/time ] || missing="$missing time"
+need dockerd docker.io
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
+if engine; then missing=$(printf '%s' "$missing" | sed 's/ docker\.io//'); fi
+
+if [ -n "$missing" ]; then
+    [ "$(id -u)" = 0 ] || { echo "setup: these packages are missing:$missing (run as root, or install them)" >&2; exit 1; }
+    echo "setup: installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq -o DPkg::Lock::Timeout=300 update
+    # shellcheck disable=SC2086 # a list of package names
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing >/dev/null
+fi
+
+if ! engine; then
+    [ "$(id -u)" = 0 ] || { echo "setup: no Docker engine answers, and starting one needs root" >&2; exit 1; }
+    echo "setup: starting the Docker engine"
+    if [ -d /run/systemd/system ]; then
+        systemctl start docker
+    else
+        setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &
+    fi
+    tries=0
+    until engine; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 60 ] || { tail -n 20 /var/log/dockerd.log >&2; echo "setup: the Docker engine did not come up" >&2; exit 1; }
+        sleep 1
+    done
+fi
