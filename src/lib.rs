@@ -4,4 +4,5 @@
 //! The map of the house is in `docs/architecture.md`.
 
 pub mod model;
+pub mod steps;
 pub mod text;

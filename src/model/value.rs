@@ -41,8 +41,19 @@ pub type Outputs = BTreeMap<OutputKey, String>;
 pub enum Quoting {
     /// As it is.
     Plain,
-    /// As the value of a variable in a Docker Compose environment file.
-    EnvFile,
+    /// As a value in a Docker Compose file: a JSON string with every `$` doubled, because Compose
+    /// replaces variables after reading the YAML.
+    Compose,
+}
+
+impl Quoting {
+    /// Writes `text` in this way.
+    pub fn quote(self, text: &str) -> String {
+        match self {
+            Quoting::Plain => text.to_owned(),
+            Quoting::Compose => serde_json::Value::from(text.replace('$', "$$")).to_string(),
+        }
+    }
 }
 
 /// A value of a resource's field.

@@ -1,0 +1,179 @@
+//! Steps: pure functions from answers to the resources we want. A new step is one file and one line.
+
+pub mod app;
+pub mod check;
+pub mod docker;
+pub mod proxy;
+pub mod render;
+pub mod server;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use schemars::{Schema, SchemaGenerator};
+
+use crate::model::machine::HostAt;
+use crate::model::name::Name;
+use crate::model::playbook::{Entry, Playbook};
+use crate::model::problem::Problem;
+use crate::model::resource::{Address, Resource, Spec};
+use crate::model::value::{Input, OutputKey, Outputs, Value};
+
+/// A chapter of the playbook.
+pub trait Step: Sync {
+    /// What a playbook's `use` calls it.
+    fn kind(&self) -> &'static str;
+
+    /// What it is for, for the reference and the wizard.
+    fn about(&self) -> About;
+
+    /// The JSON Schema of its answers.
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema;
+
+    /// Reads the answers and says what they refer to. The problem says why they cannot be right.
+    fn needs(&self, entry: &Entry) -> Result<Needs, Problem>;
+
+    /// The outputs this step will give, by name.
+    fn outputs(&self, entry: &Entry) -> Vec<&'static str>;
+
+    /// The resources these answers ask for. Outputs that do not exist yet stand in them as placeholders.
+    fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem>;
+}
+
+/// All steps, in the order of the reference.
+pub static STEPS: &[&dyn Step] = &[&server::ServerStep, &docker::DockerStep, &app::AppStep, &proxy::ProxyStep];
+
+/// The step a playbook calls `kind`.
+pub fn find(kind: &str) -> Option<&'static dyn Step> {
+    STEPS.iter().copied().find(|step| step.kind() == kind)
+}
+
+/// What a step is for.
+pub struct About {
+    /// A few words.
+    pub title: &'static str,
+    /// One or two sentences.
+    pub summary: &'static str,
+    /// Every output it can give, with a sentence each.
+    pub outputs: &'static [(&'static str, &'static str)],
+}
+
+/// What a step's answers refer to, with the place of each in the playbook.
+#[derive(Debug, Default)]
+pub struct Needs {
+    /// The server it is on.
+    pub on: Option<(Name, Range<usize>)>,
+    /// Outputs it uses.
+    pub outputs: Vec<(OutputKey, Range<usize>)>,
+    /// Files and folders beside the playbook.
+    pub files: Vec<(String, Range<usize>)>,
+}
+
+impl Needs {
+    /// Needs of a step that is on `server`.
+    pub fn on(entry: &Entry, server: &Name) -> Needs {
+        Needs { on: Some((server.clone(), entry.place_of("on"))), ..Needs::default() }
+    }
+}
+
+/// A file or folder beside the playbook, as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A file's content.
+    File(Vec<u8>),
+    /// Every file of a folder, by relative path.
+    Folder(BTreeMap<String, Vec<u8>>),
+}
+
+/// What was read from beside the playbook, by the path the playbook gives.
+pub type Sources = BTreeMap<String, Source>;
+
+/// What a step may look at.
+pub struct Site<'a> {
+    /// The whole playbook.
+    pub playbook: &'a Playbook,
+    /// The step's own entry.
+    pub entry: &'a Entry,
+    /// Outputs known so far.
+    pub outputs: &'a Outputs,
+    /// Files and folders beside the playbook.
+    pub sources: &'a Sources,
+}
+
+impl Site<'_> {
+    /// The output `step.name`: its value, or a placeholder.
+    pub fn output(&self, step: &Name, name: &str) -> Value {
+        let key = OutputKey { step: step.clone(), name: name.to_owned() };
+        self.outputs.get(&key).map_or_else(|| Value::Output(key.clone()), |value| value.as_str().into())
+    }
+
+    /// The value an answer stands for.
+    pub fn value(&self, input: &Input, quoting: crate::model::value::Quoting) -> Value {
+        match input {
+            Input::Literal(text) => text.as_str().into(),
+            Input::Output(key) => self.output(&key.step, &key.name),
+            Input::Secret { name, .. } => Value::Secret(name.clone(), quoting),
+        }
+    }
+
+    /// How to reach the host that the step `server` makes.
+    pub fn host(&self, server: &Name) -> Result<HostAt, Problem> {
+        let entry = self.playbook.step(server.as_str()).ok_or_else(|| {
+            Problem::new(self.entry.place_of("on"), format!("there is no step called `{server}`"))
+        })?;
+        server::host_at(self, entry)
+    }
+
+    /// A resource in the cloud.
+    pub fn in_cloud(&self, provider: &'static str, kind: &'static str, name: String, spec: Spec) -> Resource {
+        let address = Address { provider, place: None, kind, name };
+        self.resource(address, None, spec)
+    }
+
+    /// A resource on a host.
+    pub fn on_host(&self, at: &HostAt, kind: &'static str, name: String, spec: Spec) -> Resource {
+        let address = Address { provider: "host", place: Some(at.step.clone()), kind, name };
+        self.resource(address, Some(at.clone()), spec)
+    }
+
+    /// Where this step keeps its files on a host.
+    pub fn folder(&self) -> String {
+        folder(self.playbook, &self.entry.id)
+    }
+
+    fn resource(&self, address: Address, on: Option<HostAt>, spec: Spec) -> Resource {
+        let owner = self.playbook.name.clone();
+        Resource { address, owner, step: self.entry.id.clone(), on, spec, gives: vec![] }
+    }
+}
+
+/// Where the step `id` keeps its files on a host.
+pub fn folder(playbook: &Playbook, id: &Name) -> String {
+    format!("/srv/landfall/{}/{id}", playbook.name)
+}
+
+/// Everything the playbook asks for, in order, with `outputs` filled in. A resource that several steps
+/// ask for in the same way is listed once, under the first of them.
+pub fn desired(playbook: &Playbook, outputs: &Outputs, sources: &Sources) -> Result<Vec<Resource>, Vec<Problem>> {
+    let mut resources: Vec<Resource> = Vec::new();
+    let mut problems = Vec::new();
+    for entry in &playbook.steps {
+        let Some(step) = find(&entry.kind) else { continue };
+        match step.desired(&Site { playbook, entry, outputs, sources }) {
+            Ok(wanted) => {
+                for resource in wanted {
+                    match resources.iter().find(|other| other.address == resource.address) {
+                        None => resources.push(resource),
+                        Some(twin) if twin.spec.fields() == resource.spec.fields() => {}
+                        Some(twin) => problems.push(Problem::new(
+                            entry.at.clone(),
+                            format!("`{}` and `{}` want {} to be different things", twin.step, entry.id, twin.address),
+                        )),
+                    }
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(resources) } else { Err(problems) }
+}

@@ -1,0 +1,315 @@
+//! Step `app`: what the server is for. An image, a compose file, or a folder of static files.
+
+use std::collections::BTreeMap;
+
+use minijinja::context;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+
+use crate::model::machine::{Compose, Directory, File, GeneratedSecret, HostAt};
+use crate::model::name::{Name, is_host_name};
+use crate::model::playbook::Entry;
+use crate::model::problem::Problem;
+use crate::model::resource::{Resource, Spec};
+use crate::model::value::{Input, Quoting, Value};
+use crate::steps::render::{Held, render};
+use crate::steps::{About, Needs, Site, Source, Step};
+
+mod composefile;
+
+/// The step itself.
+pub struct AppStep;
+
+/// More than this is not sent over SSH in one go.
+const STATIC_LIMIT: usize = 16 << 20;
+
+/// Answers of the step `app`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppAnswers {
+    /// The server it is on.
+    pub on: Name,
+    /// A container image with its tag, such as `ghcr.io/acme/web:1.4.2`. Either this, `compose` or `static`.
+    pub image: Option<String>,
+    /// A compose file beside the playbook.
+    pub compose: Option<String>,
+    /// A folder of files beside the playbook, served as they are.
+    #[serde(rename = "static")]
+    pub folder: Option<String>,
+    /// The service of the compose file that the proxy talks to. Default: the only one.
+    pub service: Option<String>,
+    /// The port the app listens on inside its container.
+    pub port: Option<u16>,
+    /// The port on the server's loopback address. Default: the value of `port`.
+    pub listen: Option<u16>,
+    /// The name visitors use, such as `app.acme.dev`. Without one, the proxy leaves the app alone.
+    pub host: Option<String>,
+    /// A path that answers with success when the app is healthy, such as `/healthz`.
+    pub health: Option<String>,
+    /// Environment variables: literals, outputs or secrets.
+    #[serde(default)]
+    pub env: BTreeMap<String, Input>,
+}
+
+impl AppAnswers {
+    /// The port on the server's loopback address that answers for the app; `None` for static files.
+    pub fn loopback_port(&self) -> Option<u16> {
+        self.listen.or(self.port).filter(|_| self.folder.is_none())
+    }
+}
+
+/// The folder on the host that holds a static app's files.
+pub fn static_root(folder: &str) -> String {
+    format!("{folder}/site")
+}
+
+impl Step for AppStep {
+    fn kind(&self) -> &'static str {
+        "app"
+    }
+
+    fn about(&self) -> About {
+        About {
+            title: "An app",
+            summary: "Runs a container image or a compose file, bound to the loopback address so that only the \
+                      proxy reaches it, and waits until it is healthy; or places a folder of static files.",
+            outputs: &[("url", "where visitors find it; only with `host`")],
+        }
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<AppAnswers>()
+    }
+
+    fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
+        let answers: AppAnswers = entry.answers()?;
+        check(entry, &answers)?;
+        let mut needs = Needs::on(entry, &answers.on);
+        for (variable, input) in &answers.env {
+            if let Input::Output(key) = input {
+                needs.outputs.push((key.clone(), entry.place_of(&format!("env.{variable}"))));
+            }
+        }
+        for (key, path) in [("compose", &answers.compose), ("static", &answers.folder)] {
+            if let Some(path) = path {
+                needs.files.push((path.clone(), entry.place_of(key)));
+            }
+        }
+        Ok(needs)
+    }
+
+    fn outputs(&self, entry: &Entry) -> Vec<&'static str> {
+        let has_host = entry.answers::<AppAnswers>().is_ok_and(|answers| answers.host.is_some());
+        if has_host { vec!["url"] } else { vec![] }
+    }
+
+    fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
+        let answers: AppAnswers = site.entry.answers()?;
+        check_port_is_free(site, &answers)?;
+        let host = site.host(&answers.on)?;
+        let mut all = match &answers.folder {
+            Some(path) => vec![static_files(site, &host, path)?],
+            None => containers(site, &host, &answers)?,
+        };
+        if let (Some(name), Some(last)) = (&answers.host, all.last_mut()) {
+            last.gives.push(("url", format!("https://{name}")));
+        }
+        Ok(all)
+    }
+}
+
+/// Does no app above this one listen on the same port of the same server?
+fn check_port_is_free(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Problem> {
+    let Some(port) = answers.loopback_port() else { return Ok(()) };
+    for other in site.playbook.steps.iter().filter(|entry| entry.kind == "app") {
+        if other.id == site.entry.id {
+            break;
+        }
+        let twin: AppAnswers = other.answers()?;
+        if twin.on == answers.on && twin.loopback_port() == Some(port) {
+            let key = if answers.listen.is_some() { "listen" } else { "port" };
+            return Err(Problem::new(
+                site.entry.place_of(key),
+                format!("`{}` and `{}` both listen on port {port} of `{}`", other.id, site.entry.id, answers.on),
+            )
+            .expected("a loopback port of its own for each app")
+            .hint(format!("add `listen = {}`; the port inside the container stays as it is", port.wrapping_add(1))));
+        }
+    }
+    Ok(())
+}
+
+fn root() -> (String, String) {
+    ("root".to_owned(), "root".to_owned())
+}
+
+fn static_files(site: &Site<'_>, host: &HostAt, path: &str) -> Result<Resource, Problem> {
+    let place = site.entry.place_of("static");
+    let Some(Source::Folder(files)) = site.sources.get(path) else {
+        return Err(Problem::new(place, format!("`{path}` is not a folder")).expected("a folder of files"));
+    };
+    let size: usize = files.values().map(Vec::len).sum();
+    if size > STATIC_LIMIT {
+        return Err(Problem::new(place, format!("`{path}` holds {} MB", size >> 20))
+            .expected(format!("at most {} MB", STATIC_LIMIT >> 20))
+            .hint("build an image that serves the files, and use `image`"));
+    }
+    let directory = static_root(&site.folder());
+    let spec = Directory { path: directory.clone(), owner: root(), mode: 0o755, tree: Some(files.clone()) };
+    Ok(site.on_host(host, "directory", directory, Spec::Directory(spec)))
+}
+
+fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Vec<Resource>, Problem> {
+    let folder = site.folder();
+    let mut all = vec![site.on_host(
+        host,
+        "directory",
+        folder.clone(),
+        Spec::Directory(Directory { path: folder.clone(), owner: root(), mode: 0o755, tree: None }),
+    )];
+
+    // A secret that may be made is made on the host and read by Compose from a file of its own.
+    let mut env_files = Vec::new();
+    let mut held = Held::default();
+    let mut environment = Vec::new();
+    for (variable, input) in &answers.env {
+        if let Input::Secret { name, generate: Some(length) } = input {
+            let path = format!("{folder}/{name}.env");
+            let spec = GeneratedSecret { path: path.clone(), variable: variable.clone(), length: *length };
+            all.push(site.on_host(host, "generated-secret", path.clone(), Spec::GeneratedSecret(spec)));
+            env_files.push(format!("{name}.env"));
+            continue;
+        }
+        let value = match site.value(input, Quoting::Compose) {
+            Value::Text(text) => Quoting::Compose.quote(&text).into(),
+            other => other,
+        };
+        environment.push(context! { name => variable, value => held.hold(value) });
+    }
+
+    let publish = answers.port.zip(answers.loopback_port());
+    let publish = publish.map(|(inside, outside)| format!("127.0.0.1:{outside}:{inside}"));
+    let mut files = vec!["compose.yaml".to_owned()];
+    let (file, template, service) = match &answers.compose {
+        None => ("compose.yaml", include_str!("../../templates/compose.yaml"), "app".to_owned()),
+        Some(path) => {
+            let place = site.entry.place_of("compose");
+            let Some(Source::File(bytes)) = site.sources.get(path) else {
+                return Err(Problem::new(place, format!("`{path}` is not a file")).expected("a compose file"));
+            };
+            let text = std::str::from_utf8(bytes).map_err(|e| Problem::new(place.clone(), format!("`{path}`: {e}")))?;
+            let service = composefile::check(text, answers.service.as_deref())
+                .map_err(|problem| Problem { at: place, message: format!("`{path}`: {}", problem.message), ..problem })?;
+            all.push(file_resource(site, host, &format!("{folder}/compose.yaml"), text.into(), 0o644));
+            files.push("compose.landfall.yaml".to_owned());
+            ("compose.landfall.yaml", include_str!("../../templates/compose.landfall.yaml"), service)
+        }
+    };
+    let project = format!("{}-{}", site.playbook.name, site.entry.id);
+    let context = context! {
+        service, publish, environment, project => &project, env_files => &env_files,
+        image => answers.image.clone().unwrap_or_default(),
+    };
+    let content = render(file, template, context, held)
+        .map_err(|e| Problem::new(site.entry.at.clone(), format!("cannot write {file}: {e}")))?;
+    // Secrets may stand in it, so only root reads it.
+    all.push(file_resource(site, host, &format!("{folder}/{file}"), content, 0o600));
+
+    let mut reads: Vec<String> = files.iter().map(|file| format!("{folder}/{file}")).collect();
+    reads.extend(env_files.iter().map(|file| format!("{folder}/{file}")));
+    let health = answers.loopback_port().zip(answers.health.clone());
+    let spec = Compose { project: project.clone(), directory: folder, files, reads, health };
+    all.push(site.on_host(host, "compose", project, Spec::Compose(spec)));
+    Ok(all)
+}
+
+fn file_resource(site: &Site<'_>, host: &HostAt, path: &str, content: Value, mode: u32) -> Resource {
+    let spec = File { path: path.to_owned(), content, owner: root(), mode, check: None };
+    site.on_host(host, "file", path.to_owned(), Spec::File(spec))
+}
+
+fn check(entry: &Entry, answers: &AppAnswers) -> Result<(), Problem> {
+    let given = [("image", &answers.image), ("compose", &answers.compose), ("static", &answers.folder)];
+    let given: Vec<&str> = given.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key).collect();
+    match given[..] {
+        [_] => {}
+        [] => {
+            return Err(Problem::new(entry.at.clone(), "an app of nothing")
+                .expected("one of `image`, `compose` or `static`"));
+        }
+        [_, second, ..] => {
+            return Err(Problem::new(entry.place_of(second), format!("`{}` together", given.join("` and `")))
+                .expected("one of `image`, `compose` or `static`"));
+        }
+    }
+    if let Some(image) = &answers.image
+        && !is_image_name(image)
+    {
+        return Err(Problem::new(entry.place_of("image"), format!("bad image name `{image}`"))
+            .expected("a name such as \"ghcr.io/acme/web:1.4.2\""));
+    }
+    let only_for = |key: &str, there: bool, right: bool, what: &str| {
+        if there && !right {
+            return Err(Problem::new(entry.place_of(key), format!("`{key}` means nothing to {what}"))
+                .hint("take the line out"));
+        }
+        Ok(())
+    };
+    let contained = answers.folder.is_none();
+    only_for("port", answers.port.is_some(), contained, "static files")?;
+    only_for("listen", answers.listen.is_some(), contained, "static files")?;
+    only_for("health", answers.health.is_some(), contained, "static files")?;
+    only_for("env", !answers.env.is_empty(), contained, "static files")?;
+    only_for("service", answers.service.is_some(), answers.compose.is_some(), "an app without a compose file")?;
+    if contained && answers.port.is_none() {
+        for (key, there) in
+            [("host", answers.host.is_some()), ("health", answers.health.is_some()), ("listen", answers.listen.is_some())]
+        {
+            if there {
+                return Err(Problem::new(entry.place_of(key), format!("`{key}` without a `port`"))
+                    .hint("say which port the app listens on, such as `port = 3000`"));
+            }
+        }
+    }
+    for key in ["port", "listen"] {
+        let value = if key == "port" { answers.port } else { answers.listen };
+        if value == Some(0) {
+            return Err(Problem::new(entry.place_of(key), "port 0").expected("a whole number from 1 to 65535"));
+        }
+    }
+    if let Some(host) = &answers.host
+        && !is_host_name(host)
+    {
+        return Err(Problem::new(entry.place_of("host"), format!("bad host name `{host}`"))
+            .expected("a name such as \"app.acme.dev\""));
+    }
+    if let Some(health) = &answers.health
+        && !is_health_path(health)
+    {
+        return Err(Problem::new(entry.place_of("health"), format!("bad health path `{health}`"))
+            .expected("a path such as \"/healthz\""));
+    }
+    for variable in answers.env.keys() {
+        let legal = variable.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !legal {
+            return Err(Problem::new(entry.place_of(&format!("env.{variable}")), format!("bad variable name `{variable}`"))
+                .expected("a letter or underscore, then letters, digits and underscores"));
+        }
+    }
+    Ok(())
+}
+
+/// Registry, path, tag and digest as Docker's reference grammar has them, checked by their characters.
+fn is_image_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && text.len() <= 255
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c))
+}
+
+fn is_health_path(text: &str) -> bool {
+    text.starts_with('/')
+        && text.len() <= 200
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._~-?=&%".contains(c))
+}

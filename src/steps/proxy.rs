@@ -1,0 +1,157 @@
+//! Step `proxy`: Caddy from the distribution, one site per app.
+
+use minijinja::context;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+
+use crate::model::machine::{Check, Directory, File, Package, Service, TakeUp};
+use crate::model::name::{Name, is_public_name};
+use crate::model::playbook::Entry;
+use crate::model::problem::Problem;
+use crate::model::resource::{Resource, Spec};
+use crate::steps::app::{AppAnswers, static_root};
+use crate::steps::render::{Held, render};
+use crate::steps::{About, Needs, Site, Step, folder};
+
+/// The step itself.
+pub struct ProxyStep;
+
+const CADDYFILE: &str = "/etc/caddy/Caddyfile";
+
+/// Which proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyKind {
+    /// Caddy.
+    #[default]
+    Caddy,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// From a public authority for public names, from Caddy's own for all others.
+    #[default]
+    Auto,
+    /// From Caddy's own authority, which browsers do not know.
+    Internal,
+}
+
+/// Answers of the step `proxy`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyAnswers {
+    /// The server it is on.
+    pub on: Name,
+    /// Which proxy.
+    #[serde(default)]
+    pub kind: ProxyKind,
+    /// Where certificate authorities can reach you when something is wrong.
+    pub email: Option<String>,
+    /// Where certificates come from.
+    #[serde(default)]
+    pub tls: TlsMode,
+}
+
+impl Step for ProxyStep {
+    fn kind(&self) -> &'static str {
+        "proxy"
+    }
+
+    fn about(&self) -> About {
+        About {
+            title: "A proxy",
+            summary: "Installs Caddy from the distribution and gives every app of the server that has a `host` a \
+                      site: HTTPS, security headers, compression, an access log, and an upstream whose health is \
+                      watched. A new configuration is validated before it takes the old one's place.",
+            outputs: &[],
+        }
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<ProxyAnswers>()
+    }
+
+    fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
+        let answers: ProxyAnswers = entry.answers()?;
+        if let Some(email) = &answers.email {
+            let legal = email.split_once('@').is_some_and(|(user, host)| {
+                !user.is_empty()
+                    && crate::model::name::is_host_name(host)
+                    && user.chars().all(|c| c.is_ascii_alphanumeric() || "._%+-".contains(c))
+            });
+            if !legal {
+                return Err(Problem::new(entry.place_of("email"), format!("bad e-mail address `{email}`"))
+                    .expected("an address such as \"me@acme.dev\""));
+            }
+        }
+        Ok(Needs::on(entry, &answers.on))
+    }
+
+    fn outputs(&self, _: &Entry) -> Vec<&'static str> {
+        vec![]
+    }
+
+    fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
+        let answers: ProxyAnswers = site.entry.answers()?;
+        let host = site.host(&answers.on)?;
+        let sites = sites(site, &answers)?;
+        let content =
+            render("Caddyfile", include_str!("../../templates/Caddyfile"), context! { email => answers.email, sites }, Held::default())
+                .map_err(|e| Problem::new(site.entry.at.clone(), format!("cannot write the Caddyfile: {e}")))?;
+
+        let caddy = ("caddy".to_owned(), "caddy".to_owned());
+        let logs = Directory { path: "/var/log/caddy".into(), owner: caddy, mode: 0o750, tree: None };
+        let file = File {
+            path: CADDYFILE.to_owned(),
+            content,
+            owner: ("root".to_owned(), "root".to_owned()),
+            mode: 0o644,
+            // Validating opens the logs, so it must not run as root: Caddy could not write to them later.
+            check: Some(Check {
+                run: ["env", "HOME=/var/lib/caddy", "caddy", "validate", "--adapter", "caddyfile", "--config", "{}"]
+                    .map(str::to_owned)
+                    .into(),
+                user: "caddy",
+            }),
+        };
+        let service = Service {
+            unit: "caddy.service".to_owned(),
+            reads: vec![CADDYFILE.to_owned()],
+            take_up: TakeUp::Reload,
+        };
+        Ok(vec![
+            site.on_host(&host, "package", "caddy".into(), Spec::Package(Package { name: "caddy".into() })),
+            site.on_host(&host, "directory", logs.path.clone(), Spec::Directory(logs)),
+            site.on_host(&host, "file", CADDYFILE.into(), Spec::File(file)),
+            site.on_host(&host, "service", "caddy.service".into(), Spec::Service(service)),
+        ])
+    }
+}
+
+/// One site per app of this server that has a name.
+fn sites(site: &Site<'_>, answers: &ProxyAnswers) -> Result<Vec<minijinja::Value>, Problem> {
+    let mut sites = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "app") {
+        let app: AppAnswers = entry.answers()?;
+        let Some(name) = app.host.clone().filter(|_| app.on == answers.on) else { continue };
+        if names.contains(&name) {
+            return Err(Problem::new(entry.place_of("host"), format!("two apps are called `{name}`"))
+                .expected("a host name of its own for each app"));
+        }
+        let root = app.folder.is_some().then(|| static_root(&folder(site.playbook, &entry.id)));
+        let internal = answers.tls == TlsMode::Internal || !is_public_name(&name);
+        sites.push(context! {
+            name => &name,
+            id => entry.id.as_str(),
+            port => app.loopback_port(),
+            health => app.health,
+            root,
+            internal,
+        });
+        names.push(name);
+    }
+    Ok(sites)
+}

@@ -1,0 +1,346 @@
+//! Step `server`: a machine, from a cloud or one that is there already, and who may log in to it.
+
+use std::net::IpAddr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+
+use crate::model::cloud::{Firewall, IpFamily, PrimaryIp, Server, Size, SshKey, Volume};
+use crate::model::machine::{AuthorizedKey, Existing, HostAt, User, digest};
+use crate::model::name::is_user_name;
+use crate::model::playbook::Entry;
+use crate::model::problem::Problem;
+use crate::model::resource::{Resource, Spec};
+use crate::model::value::{OutputKey, Value};
+use crate::steps::{About, Needs, Site, Step};
+
+/// The step itself.
+pub struct ServerStep;
+
+/// Where the machine comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerProvider {
+    /// Hetzner Cloud.
+    Hetzner,
+    /// A machine you already have.
+    Existing,
+}
+
+/// The operating system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Image {
+    /// Debian 13.
+    #[default]
+    #[serde(rename = "debian-13")]
+    Debian13,
+}
+
+impl Image {
+    fn as_str(self) -> &'static str {
+        match self {
+            Image::Debian13 => "debian-13",
+        }
+    }
+}
+
+/// A door in the cloud's firewall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpenPort {
+    /// TCP port 22.
+    Ssh,
+    /// TCP port 80.
+    Http,
+    /// TCP and UDP port 443.
+    Https,
+}
+
+/// Answers of the step `server`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerAnswers {
+    /// Where the machine comes from.
+    pub provider: ServerProvider,
+    /// The provider's name for the place, such as `fsn1`. Not for `existing`.
+    pub location: Option<String>,
+    /// How big: a plan's name, a list of names tried in order, or `{ cpu = 2, memory_gb = 4 }` for the
+    /// cheapest orderable plan that fits. Not for `existing`.
+    pub size: Option<Size>,
+    /// The operating system.
+    #[serde(default)]
+    pub image: Image,
+    /// The account that administers the machine; it is made. Default `deploy`. Not for `existing`.
+    pub admin: Option<String>,
+    /// Public keys that may log in, one line each. The private half of one of them must be on this
+    /// machine, in a file or in the agent.
+    pub keys: Vec<String>,
+    /// Does the provider keep daily backups? Default no.
+    pub backups: Option<bool>,
+    /// Does it have an IPv4 address? Default yes.
+    pub ipv4: Option<bool>,
+    /// Does it have an IPv6 network? Default yes.
+    pub ipv6: Option<bool>,
+    /// A volume of this many gigabytes, formatted and attached, that outlives the server.
+    #[schemars(range(min = 10, max = 10240))]
+    pub volume_gb: Option<u32>,
+    /// What the provider's firewall lets in. Default `["ssh", "http", "https"]`.
+    pub open: Option<Vec<OpenPort>>,
+    /// The address of an `existing` machine.
+    pub address: Option<IpAddr>,
+    /// The port its sshd listens on. Default 22. Only for `existing`.
+    pub port: Option<u16>,
+    /// The account to log in to: root, or one that may use sudo without a password. Default `root`.
+    /// Only for `existing`.
+    pub user: Option<String>,
+    /// Its host key's fingerprint, `SHA256:…`, as `ssh-keygen -lf` prints it, or the public key itself.
+    /// Only for `existing`.
+    pub host_key: Option<String>,
+}
+
+impl Step for ServerStep {
+    fn kind(&self) -> &'static str {
+        "server"
+    }
+
+    fn about(&self) -> About {
+        About {
+            title: "A server",
+            summary: "Makes a server with its addresses, firewall, backups and admin account, or takes over \
+                      one that is there already. Every other step that runs on a machine names this one with `on`.",
+            outputs: &[
+                ("address", "the address Landfall connects to"),
+                ("ipv4", "its IPv4 address"),
+                ("ipv6", "its IPv6 address"),
+                ("host_key", "the fingerprint of its SSH host key"),
+            ],
+        }
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<ServerAnswers>()
+    }
+
+    fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
+        let answers: ServerAnswers = entry.answers()?;
+        check_provider(entry, &answers)?;
+        if answers.keys.is_empty() {
+            return Err(Problem::new(entry.place_of("keys"), "no keys: nobody could log in")
+                .expected("at least one public key")
+                .hint("print yours with `cat ~/.ssh/id_ed25519.pub`, or make one with `ssh-keygen -t ed25519`"));
+        }
+        for key in &answers.keys {
+            if ssh_key::PublicKey::from_openssh(key).is_err() {
+                let shown: String = key.chars().take(24).collect();
+                return Err(Problem::new(entry.place_of("keys"), format!("bad public key `{shown}`"))
+                    .expected("a line such as \"ssh-ed25519 AAAA… me@laptop\""));
+            }
+        }
+        for (field, name) in [("admin", &answers.admin), ("user", &answers.user)] {
+            if let Some(name) = name
+                && !is_user_name(name)
+            {
+                return Err(Problem::new(entry.place_of(field), format!("bad account name `{name}`"))
+                    .expected("a lower-case letter, then lower-case letters, digits, hyphens and underscores"));
+            }
+        }
+        if let Some(size @ (0..10 | 10241..)) = answers.volume_gb {
+            return Err(Problem::new(entry.place_of("volume_gb"), format!("a volume of {size} GB"))
+                .expected("10 to 10240"));
+        }
+        if answers.ipv4 == Some(false) && answers.ipv6 == Some(false) {
+            return Err(Problem::new(entry.place_of("ipv4"), "a server without any address")
+                .expected("`ipv4` or `ipv6` to be true"));
+        }
+        if let Some(key) = &answers.host_key
+            && fingerprint(key).is_none()
+        {
+            return Err(Problem::new(entry.place_of("host_key"), "bad host key")
+                .expected("a fingerprint such as \"SHA256:…\", or a line such as \"ssh-ed25519 AAAA…\"")
+                .hint("on the machine: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"));
+        }
+        Ok(Needs::default())
+    }
+
+    fn outputs(&self, entry: &Entry) -> Vec<&'static str> {
+        let Ok(answers) = entry.answers::<ServerAnswers>() else { return vec![] };
+        let mut names = vec!["address", "host_key"];
+        names.extend(families(&answers).into_iter().map(IpFamily::as_str));
+        names
+    }
+
+    fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
+        let answers: ServerAnswers = site.entry.answers()?;
+        let id = site.entry.id.to_string();
+        let host = host_at(site, site.entry)?;
+        let mut all = Vec::new();
+
+        match answers.provider {
+            ServerProvider::Hetzner => {
+                let location = answers.location.clone().unwrap_or_default();
+                for key in &host.keys {
+                    let name = digest(key.as_bytes())[..8].to_owned();
+                    let spec = SshKey { public_key: key.clone() };
+                    all.push(site.in_cloud("hetzner", "ssh-key", name, Spec::SshKey(spec)));
+                }
+                let families = families(&answers);
+                for family in &families {
+                    let name = format!("{id}-{}", family.as_str());
+                    let spec = PrimaryIp { family: *family, location: location.clone() };
+                    all.push(site.in_cloud("hetzner", "primary-ip", name, Spec::PrimaryIp(spec)));
+                }
+                let open = open_ports(answers.open.as_deref());
+                all.push(site.in_cloud("hetzner", "firewall", id.clone(), Spec::Firewall(Firewall { open })));
+                if let Some(size_gb) = answers.volume_gb {
+                    let spec = Volume { size_gb, location: location.clone(), format: "ext4" };
+                    all.push(site.in_cloud("hetzner", "volume", id.clone(), Spec::Volume(spec)));
+                }
+                let server = Server {
+                    size: answers.size.clone().unwrap_or(Size::AtLeast { cpu: 1, memory_gb: 1 }),
+                    location,
+                    image: answers.image.as_str().to_owned(),
+                    backups: answers.backups.unwrap_or(false),
+                    families,
+                    volume: answers.volume_gb.is_some(),
+                    admin: host.user.clone(),
+                    keys: host.keys.clone(),
+                };
+                all.push(site.in_cloud("hetzner", "server", id, Spec::Server(server)));
+                let user =
+                    User { name: host.user.clone(), shell: "/bin/bash".into(), groups: vec!["sudo".to_owned()] };
+                all.push(site.on_host(&host, "user", host.user.clone(), Spec::User(user)));
+            }
+            ServerProvider::Existing => {
+                let spec = Existing {
+                    address: answers.address.map(|ip| ip.to_string()).unwrap_or_default(),
+                    port: host.port,
+                    host_key: host.host_key.to_string(),
+                };
+                all.push(site.in_cloud("existing", "server", id, Spec::Existing(spec)));
+            }
+        }
+        for key in &host.keys {
+            let name = format!("{}/{}", host.user, &digest(key.as_bytes())[..8]);
+            let spec = AuthorizedKey { user: host.user.clone(), key: key.clone() };
+            all.push(site.on_host(&host, "authorized-key", name, Spec::AuthorizedKey(spec)));
+        }
+        Ok(all)
+    }
+}
+
+/// How to reach the host that `entry`, a step `server`, makes.
+pub fn host_at(site: &Site<'_>, entry: &Entry) -> Result<HostAt, Problem> {
+    let answers: ServerAnswers = entry.answers()?;
+    let keys = answers.keys.iter().map(|key| without_comment(key)).collect();
+    let step = entry.id.clone();
+    Ok(match answers.provider {
+        ServerProvider::Hetzner => HostAt {
+            address: site.output(&step, "address"),
+            port: 22,
+            user: answers.admin.unwrap_or_else(|| "deploy".to_owned()),
+            host_key: site.output(&step, "host_key"),
+            keys,
+            step,
+        },
+        ServerProvider::Existing => HostAt {
+            address: answers.address.map_or_else(
+                || Value::Output(OutputKey { step: step.clone(), name: "address".into() }),
+                |ip| ip.to_string().into(),
+            ),
+            port: answers.port.unwrap_or(22),
+            user: answers.user.unwrap_or_else(|| "root".to_owned()),
+            host_key: answers.host_key.as_deref().and_then(fingerprint).unwrap_or_default().into(),
+            keys,
+            step,
+        },
+    })
+}
+
+/// Are the answers those of their provider?
+fn check_provider(entry: &Entry, answers: &ServerAnswers) -> Result<(), Problem> {
+    let (wanted, others): (&[(&str, bool)], &[(&str, bool)]) = match answers.provider {
+        ServerProvider::Hetzner => (
+            &[("location", answers.location.is_some()), ("size", answers.size.is_some())],
+            &[
+                ("address", answers.address.is_some()),
+                ("port", answers.port.is_some()),
+                ("user", answers.user.is_some()),
+                ("host_key", answers.host_key.is_some()),
+            ],
+        ),
+        ServerProvider::Existing => (
+            &[("address", answers.address.is_some()), ("host_key", answers.host_key.is_some())],
+            &[
+                ("location", answers.location.is_some()),
+                ("size", answers.size.is_some()),
+                ("admin", answers.admin.is_some()),
+                ("backups", answers.backups.is_some()),
+                ("ipv4", answers.ipv4.is_some()),
+                ("ipv6", answers.ipv6.is_some()),
+                ("volume_gb", answers.volume_gb.is_some()),
+                ("open", answers.open.is_some()),
+            ],
+        ),
+    };
+    let provider = match answers.provider {
+        ServerProvider::Hetzner => "hetzner",
+        ServerProvider::Existing => "existing",
+    };
+    if let Some((missing, _)) = wanted.iter().find(|(_, given)| !given) {
+        return Err(Problem::new(entry.at.clone(), format!("missing field `{missing}`"))
+            .hint(format!("a server of provider `{provider}` needs `{missing}`")));
+    }
+    if let Some((extra, _)) = others.iter().find(|(_, given)| *given) {
+        return Err(Problem::new(entry.place_of(extra), format!("`{extra}` means nothing to provider `{provider}`"))
+            .hint("take the line out, or change the provider"));
+    }
+    if let Some(location) = &answers.location
+        && !location.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    {
+        return Err(Problem::new(entry.place_of("location"), format!("bad location `{location}`"))
+            .expected("the provider's name for a place, such as \"fsn1\""));
+    }
+    Ok(())
+}
+
+fn families(answers: &ServerAnswers) -> Vec<IpFamily> {
+    let of_address = |family| match (answers.address, family) {
+        (Some(ip), IpFamily::V4) => ip.is_ipv4(),
+        (Some(ip), IpFamily::V6) => ip.is_ipv6(),
+        (None, IpFamily::V4) => answers.ipv4.unwrap_or(true),
+        (None, IpFamily::V6) => answers.ipv6.unwrap_or(true),
+    };
+    [IpFamily::V4, IpFamily::V6].into_iter().filter(|family| of_address(*family)).collect()
+}
+
+fn open_ports(open: Option<&[OpenPort]>) -> Vec<String> {
+    let open = open.unwrap_or(&[OpenPort::Ssh, OpenPort::Http, OpenPort::Https]);
+    let mut ports: Vec<String> = open
+        .iter()
+        .flat_map(|door| match door {
+            OpenPort::Ssh => ["tcp/22"].as_slice(),
+            OpenPort::Http => &["tcp/80"],
+            OpenPort::Https => &["tcp/443", "udp/443"],
+        })
+        .map(|&port| port.to_owned())
+        // Without ICMP, path MTU discovery fails and connections hang.
+        .chain(["icmp".to_owned()])
+        .collect();
+    ports.sort();
+    ports.dedup();
+    ports
+}
+
+/// A public key without its comment: what tells keys apart.
+fn without_comment(key: &str) -> String {
+    key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// The SHA-256 fingerprint meant by `text`: itself, or that of the public key it is.
+fn fingerprint(text: &str) -> Option<String> {
+    if text.starts_with("SHA256:") {
+        return text.parse::<ssh_key::Fingerprint>().ok().map(|fingerprint| fingerprint.to_string());
+    }
+    let key = ssh_key::PublicKey::from_openssh(text).ok()?;
+    Some(key.fingerprint(ssh_key::HashAlg::Sha256).to_string())
+}
