@@ -3,6 +3,9 @@
 //!
 //! The map of the house is in `docs/architecture.md`.
 
+pub mod cupboard;
+pub mod doors;
 pub mod model;
+pub mod providers;
 pub mod steps;
 pub mod text;

@@ -1,7 +1,7 @@
 //! The planner: what must change so that the world is as wanted. There is no other.
 
 use crate::model::resource::{Fields, Observed, Resource};
-use crate::model::value::Value;
+use crate::model::value::{OutputKey, Value};
 
 /// The difference in one field.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,28 @@ impl Change {
     }
 }
 
+/// A change that can be carried out: everything in it is known.
+#[derive(Clone, Debug)]
+pub struct ReadyChange(Change);
+
+impl ReadyChange {
+    /// The change, if nothing in it waits for an output.
+    pub fn new(change: Change) -> Result<ReadyChange, OutputKey> {
+        match change.resource.unknown() {
+            Some(key) if change.verb != Verb::Delete => Err(key),
+            _ => Ok(ReadyChange(change)),
+        }
+    }
+}
+
+impl std::ops::Deref for ReadyChange {
+    type Target = Change;
+
+    fn deref(&self) -> &Change {
+        &self.0
+    }
+}
+
 /// Decides what must change so that `have` becomes what `want` says. Pure.
 pub fn diff(want: &Resource, have: &Observed) -> Change {
     let verb = match have {
@@ -65,8 +87,8 @@ pub fn diff(want: &Resource, have: &Observed) -> Change {
 /// Decides what must change so that `have` is no longer there. Pure.
 pub fn absent(want: &Resource, have: &Observed) -> Change {
     let verb = match have {
-        Observed::Present { .. } => Verb::Delete,
-        Observed::Absent | Observed::Foreign(_) | Observed::Unreached => Verb::Keep,
+        Observed::Present { ours: true, .. } => Verb::Delete,
+        Observed::Present { .. } | Observed::Absent | Observed::Foreign(_) | Observed::Unreached => Verb::Keep,
     };
     Change { resource: want.clone(), verb }
 }
@@ -118,7 +140,7 @@ mod tests {
     }
 
     fn present(resource: &Resource) -> Observed {
-        Observed::Present { fields: resource.spec.fields(), outputs: vec![] }
+        Observed::Present { fields: resource.spec.fields(), outputs: vec![], ours: true }
     }
 
     fn servers() -> impl Strategy<Value = Resource> {
@@ -142,7 +164,7 @@ mod tests {
                 }
                 other => prop_assert_eq!(other, Verb::Keep),
             }
-            prop_assert_eq!(diff(&want, &Observed::Present { fields, outputs: vec![] }).verb, Verb::Keep);
+            prop_assert_eq!(diff(&want, &Observed::Present { fields, outputs: vec![], ours: true }).verb, Verb::Keep);
         }
 
         #[test]
@@ -161,7 +183,15 @@ mod tests {
         let mut fields = want.spec.fields();
         fields.remove("keys");
         fields.remove("admin");
-        assert_eq!(diff(&want, &Observed::Present { fields, outputs: vec![] }).verb, Verb::Keep);
+        assert_eq!(diff(&want, &Observed::Present { fields, outputs: vec![], ours: true }).verb, Verb::Keep);
+    }
+
+    #[test]
+    fn what_was_there_before_is_used_but_never_deleted() {
+        let want = server("s", "l", "i", true);
+        let have = Observed::Present { fields: want.spec.fields(), outputs: vec![], ours: false };
+        assert!(diff(&want, &have).is_keep());
+        assert!(absent(&want, &have).is_keep());
     }
 
     #[test]

@@ -168,6 +168,8 @@ pub enum Observed {
         fields: Fields,
         /// Values the world gave, by name.
         outputs: Vec<(&'static str, String)>,
+        /// Does it carry our mark? What does not is never deleted.
+        ours: bool,
     },
     /// Something else has its name; the text says what.
     Foreign(String),

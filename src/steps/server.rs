@@ -144,6 +144,11 @@ impl Step for ServerStep {
                     .expected("a lower-case letter, then lower-case letters, digits, hyphens and underscores"));
             }
         }
+        if answers.admin.as_deref() == Some("root") {
+            return Err(Problem::new(entry.place_of("admin"), "root as the admin")
+                .expected("an account of its own, such as \"deploy\"")
+                .hint("it gets sudo, and root's own login stays shut"));
+        }
         if let Some(size @ (0..10 | 10241..)) = answers.volume_gb {
             return Err(Problem::new(entry.place_of("volume_gb"), format!("a volume of {size} GB"))
                 .expected("10 to 10240"));

@@ -1,0 +1,5 @@
+//! What is kept at home: the playbook, the journal, the secrets.
+
+pub mod disk;
+pub mod journal;
+pub mod vault;

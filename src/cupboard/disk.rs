@@ -1,0 +1,114 @@
+//! Places, files and the lock.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use jiff::Timestamp;
+
+use crate::model::failure::{Failure, Kind};
+use crate::model::name::Name;
+
+/// Where Landfall keeps its own files: journals and locks. `$XDG_STATE_HOME/landfall`, or the place the
+/// operating system has for that.
+pub fn state_folder() -> Result<PathBuf, Failure> {
+    let places = etcetera::choose_base_strategy()
+        .map_err(|e| Failure::new(Kind::Failed, "cannot tell where your home folder is").because(e).hint("set HOME"))?;
+    Ok(places.state_dir().unwrap_or_else(|| places.data_dir()).join("landfall"))
+}
+
+/// The folder a user's own SSH keys are in.
+pub fn ssh_folder() -> Option<PathBuf> {
+    etcetera::home_dir().ok().map(|home| home.join(".ssh"))
+}
+
+/// Reads the playbook at `path`. Fails as `Playbook`, saying why.
+pub fn read_playbook(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|e| {
+        let hint = match e.kind() {
+            std::io::ErrorKind::NotFound => "give the path of a playbook; examples are in the folder `playbooks`",
+            std::io::ErrorKind::InvalidData => "a playbook is a TOML file in UTF-8",
+            _ => "check the path and its permissions",
+        };
+        Failure::new(Kind::Playbook, format!("cannot read the playbook {}", path.display())).because(e).hint(hint)
+    })
+}
+
+/// What stands beside a playbook under a path it names.
+pub enum Beside {
+    /// A file's content.
+    File(Vec<u8>),
+    /// Every file of a folder, by path below it with forward slashes.
+    Folder(BTreeMap<String, Vec<u8>>),
+}
+
+/// Reads the file or folder `path`. In a folder, links out of it and names that could not be carried to a
+/// host are errors, hidden files are read like all others.
+pub fn read_beside(path: &Path) -> Result<Beside, std::io::Error> {
+    if !fs::metadata(path)?.is_dir() {
+        return fs::read(path).map(Beside::File);
+    }
+    let mut files = BTreeMap::new();
+    read_folder(path, "", &mut files)?;
+    Ok(Beside::Folder(files))
+}
+
+fn read_folder(folder: &Path, below: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<(), std::io::Error> {
+    let bad = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name
+            .to_str()
+            .filter(|name| !name.contains(['\n', '\r', '\\', '\t']))
+            .ok_or_else(|| bad(format!("the file name {name:?} holds characters that cannot be carried over")))?;
+        let path = format!("{below}{name}");
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            read_folder(&entry.path(), &format!("{path}/"), files)?;
+        } else if kind.is_file() {
+            files.insert(path, fs::read(entry.path())?);
+        } else {
+            return Err(bad(format!("{path} is neither a file nor a folder")));
+        }
+    }
+    Ok(())
+}
+
+/// A held lock. The operating system lets it go when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock of the playbook `name` for `command`. Fails as `Busy`, saying who holds it.
+///
+/// It guards one account on one machine; on the host, a second lock guards against other machines.
+pub fn lock(state: &Path, name: &Name, command: &str) -> Result<Lock, Failure> {
+    let folder = state.join(name.as_str());
+    let path = folder.join("lock");
+    let trouble = |e: std::io::Error| {
+        Failure::new(Kind::Failed, format!("cannot write to {}", folder.display()))
+            .because(e)
+            .hint("Landfall keeps its journal there; set XDG_STATE_HOME to a folder you may write to")
+    };
+    fs::create_dir_all(&folder).map_err(trouble)?;
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(trouble)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = if holder.trim().is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
+            return Err(Failure::new(Kind::Busy, format!("the playbook `{name}` is locked by {holder}"))
+                .hint("wait until it has ended, or stop it; nothing was done"));
+        }
+        Err(TryLockError::Error(e)) => return Err(trouble(e)),
+    }
+    let now = Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+    let holder = format!("`landfall {command}`, process {}, since {now}\n", std::process::id());
+    file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(trouble)?;
+    Ok(Lock { _file: file })
+}

@@ -1,0 +1,116 @@
+//! The journal: what a run did, one event per line. History, never truth.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::model::event::{Event, What};
+use crate::model::failure::{Failure, Kind};
+use crate::model::name::Name;
+
+/// An open journal of one run.
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    run: String,
+}
+
+impl Journal {
+    /// Begins the journal of a new run of the playbook `name`. A run is named by the time it began; the
+    /// playbook's lock makes sure that no two begin at once.
+    pub fn begin(state: &Path, name: &Name) -> Result<Journal, Failure> {
+        let folder = state.join(name.as_str()).join("runs");
+        let trouble = |e: std::io::Error| {
+            Failure::new(Kind::Failed, format!("cannot write the journal in {}", folder.display()))
+                .because(e)
+                .hint("set XDG_STATE_HOME to a folder you may write to; nothing was done")
+        };
+        fs::create_dir_all(&folder).map_err(trouble)?;
+        let run = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
+        let path = folder.join(format!("{run}.jsonl"));
+        let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(trouble)?;
+        Ok(Journal { file, path, run })
+    }
+
+    /// The run's name.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Appends `event`. What is intended is on the disk before this returns.
+    pub fn write(&mut self, event: &Event) -> Result<(), Failure> {
+        let trouble = |e: std::io::Error| {
+            Failure::new(Kind::Failed, format!("cannot write the journal {}", self.path.display()))
+                .because(e)
+                .hint("make room on the disk, then run the same command again")
+        };
+        let mut line = serde_json::to_vec(event).map_err(|e| trouble(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(trouble)?;
+        if matches!(event.event, What::Intended { .. } | What::RunFinished { .. }) {
+            self.file.sync_data().map_err(trouble)?;
+        }
+        Ok(())
+    }
+}
+
+/// An earlier run, as the journal tells it.
+#[derive(Debug, Serialize)]
+pub struct Run {
+    /// The run's name.
+    pub run: String,
+    /// The playbook's name.
+    pub playbook: String,
+    /// `apply` or `destroy`; empty when the journal broke off before it said so.
+    pub command: String,
+    /// How many changes were made.
+    pub changes: usize,
+    /// The exit code; `None` when the run was cut off.
+    pub code: Option<u8>,
+}
+
+/// Earlier runs of every playbook under `state`, or of the one called `only`; oldest first. A journal
+/// that was cut off in the middle of a line is read as far as it goes.
+pub fn runs(state: &Path, only: Option<&str>) -> Vec<Run> {
+    let mut all = Vec::new();
+    for playbook in names_in(state) {
+        if only.is_some_and(|only| only != playbook) {
+            continue;
+        }
+        let folder = state.join(&playbook).join("runs");
+        for file in names_in(&folder) {
+            if let Some(run) = file.strip_suffix(".jsonl") {
+                all.push(read(&folder.join(&file), run, &playbook));
+            }
+        }
+    }
+    all.sort_by(|a, b| a.run.cmp(&b.run));
+    all
+}
+
+fn read(path: &Path, run: &str, playbook: &str) -> Run {
+    let mut seen =
+        Run { run: run.to_owned(), playbook: playbook.to_owned(), command: String::new(), changes: 0, code: None };
+    let Ok(file) = File::open(path) else { return seen };
+    for line in BufReader::new(file).lines().map_while(Result::ok) {
+        let Ok(event) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+        let event = &event["event"];
+        match event["type"].as_str() {
+            Some("run-started") => seen.command = event["command"].as_str().unwrap_or_default().to_owned(),
+            Some("change-done") => seen.changes += 1,
+            Some("run-finished") => seen.code = event["code"].as_u64().and_then(|code| u8::try_from(code).ok()),
+            _ => {}
+        }
+    }
+    seen
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}

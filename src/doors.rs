@@ -1,0 +1,19 @@
+//! The two ways out: HTTP and SSH. Nothing else in the program touches the world.
+
+pub mod http;
+pub mod identity;
+pub mod ssh;
+
+use std::sync::Arc;
+
+use crate::model::secret::Keys;
+
+/// Both doors, and the vault their secrets come from.
+pub struct Doors {
+    /// To the clouds.
+    pub http: http::Http,
+    /// To the hosts.
+    pub ssh: ssh::Ssh,
+    /// Where secrets come from.
+    pub keys: Arc<dyn Keys>,
+}

@@ -1,0 +1,271 @@
+//! The HTTP door: the only file that names reqwest. Tokens, retries and scrubbing live here.
+#![expect(clippy::disallowed_types, reason = "this is the door")]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::Client;
+use serde_json::Value;
+
+use crate::model::event::{Progress, Report};
+use crate::model::failure::{Failure, Kind};
+use crate::model::name::Name;
+use crate::model::secret::Keys;
+
+/// The methods the clouds' APIs use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Creates, or asks for an action.
+    Post,
+    /// Replaces.
+    Put,
+    /// Deletes.
+    Delete,
+}
+
+/// An API: where it is and which token it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Api {
+    /// What `--endpoint` and the environment call it.
+    pub name: &'static str,
+    /// Where it is unless told otherwise, without a slash at the end.
+    pub base: &'static str,
+    /// The token's name in the vault.
+    pub token: &'static str,
+    /// Where a person makes a token, and with which rights.
+    pub make_token: &'static str,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The path below the API's base, beginning with a slash.
+    pub path: String,
+    /// Query parameters, in order.
+    pub query: Vec<(&'static str, String)>,
+    /// A JSON body.
+    pub body: Option<Value>,
+}
+
+impl Call {
+    /// A request without query or body.
+    pub fn new(method: Method, path: impl Into<String>) -> Call {
+        Call { method, path: path.into(), query: vec![], body: None }
+    }
+
+    /// Adds a query parameter.
+    pub fn query(mut self, key: &'static str, value: impl ToString) -> Call {
+        self.query.push((key, value.to_string()));
+        self
+    }
+
+    /// Adds a JSON body.
+    pub fn body(mut self, body: Value) -> Call {
+        self.body = Some(body);
+        self
+    }
+
+    /// May it be sent again when its answer was lost? A second POST could buy a second server.
+    fn is_repeatable(&self) -> bool {
+        self.method != Method::Post
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body: JSON, or its text where it is not, or null where there is none.
+    pub body: Value,
+}
+
+/// How often and how long the door tries.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The first wait; each further one is twice as long, with jitter.
+    pub first: Duration,
+    /// The longest wait.
+    pub longest: Duration,
+    /// How many times a request is sent again at most.
+    pub retries: usize,
+    /// How long one answer may take.
+    pub timeout: Duration,
+}
+
+impl Default for Pace {
+    /// As the official client of Hetzner does it: five times, one second doubled, at most a minute.
+    fn default() -> Pace {
+        Pace {
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(60),
+            retries: 5,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The door.
+pub struct Http {
+    client: OnceLock<Client>,
+    endpoints: BTreeMap<String, String>,
+    keys: Arc<dyn Keys>,
+    pace: Pace,
+    sent: AtomicUsize,
+}
+
+impl Http {
+    /// A door that finds the APIs at `endpoints` (by name) instead of their usual place, and their
+    /// tokens in `keys`.
+    pub fn new(endpoints: BTreeMap<String, String>, keys: Arc<dyn Keys>, pace: Pace) -> Http {
+        Http { client: OnceLock::new(), endpoints, keys, pace, sent: AtomicUsize::new(0) }
+    }
+
+    /// How many requests have been sent so far, retries included.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Sends `call` to `api`. Any answer below 500 except 429 is returned as it is. Fails as
+    /// `Human` without a token, `Unreachable` when nothing arrived, `Lost` when the effect is unknown.
+    pub async fn send(&self, api: &Api, call: &Call, report: &Report) -> Result<Reply, Failure> {
+        let token_name = Name::parse(api.token)
+            .ok_or_else(|| Failure::new(Kind::Failed, format!("`{}` is no name for a token", api.token)))?;
+        let token = self.keys.get(&token_name).ok_or_else(|| {
+            Failure::new(Kind::Human, format!("there is no token for {}", api.name))
+                .hint(format!("{}; then {}", api.make_token, self.keys.how_to_set(&token_name)))
+        })?;
+        let what = format!("{} {}", api.name, call.path);
+        let attempts = AtomicUsize::new(1);
+        let once = || self.send_once(api, call, token.expose());
+        once.retry(
+            ExponentialBuilder::default()
+                .with_min_delay(self.pace.first)
+                .with_max_delay(self.pace.longest)
+                .with_max_times(self.pace.retries)
+                .with_jitter(),
+        )
+        .sleep(tokio::time::sleep)
+        .when(|attempt: &Refused| attempt.retry)
+        .adjust(|attempt, delay| match (delay, attempt.wait) {
+            (Some(delay), Some(asked)) => Some(delay.max(asked.min(self.pace.longest))),
+            (delay, _) => delay,
+        })
+        .notify(|_, wait| {
+            let next = attempts.fetch_add(1, Ordering::Relaxed) + 1;
+            let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            report.tell(Progress::Retrying(what.clone(), next, wait));
+        })
+        .await
+        .map_err(|refused| refused.failure)
+    }
+
+    async fn send_once(&self, api: &Api, call: &Call, token: &str) -> Result<Reply, Refused> {
+        let base = self.endpoints.get(api.name).map_or(api.base, String::as_str);
+        let url = format!("{base}{}", call.path);
+        let client = self.client()?;
+        let mut request = match call.method {
+            Method::Get => client.get(&url),
+            Method::Post => client.post(&url),
+            Method::Put => client.put(&url),
+            Method::Delete => client.delete(&url),
+        };
+        request = request.bearer_auth(token).query(&call.query);
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let response = request.send().await.map_err(|e| Refused::from_transport(api, call, &e, token))?;
+        let status = response.status().as_u16();
+        let header = |name: &str| response.headers().get(name)?.to_str().ok()?.parse::<u64>().ok();
+        let wait = header("retry-after").map(Duration::from_secs);
+        let bytes = response.bytes().await.map_err(|e| Refused::from_transport(api, call, &e, token))?;
+        let body = match bytes.len() {
+            0 => Value::Null,
+            _ => serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).chars().take(400).collect())),
+        };
+        let body = scrub(body, token);
+        if status != 429 && status < 500 {
+            return Ok(Reply { status, body });
+        }
+        // 429 says that nothing was done; a 5xx may come after the effect.
+        let certain = status == 429 || call.is_repeatable();
+        let kind = if certain { Kind::Failed } else { Kind::Lost };
+        let said = body["error"]["message"].as_str().or(body.as_str()).unwrap_or_default().trim();
+        let failure = Failure::new(kind, format!("{} answered {status} to {:?} {}", api.name, call.method, call.path));
+        let failure = match (status, said) {
+            (429, _) => failure.hint("the API's rate limit is used up: wait some minutes, then run the same command again"),
+            (_, "") => failure.hint("the API has a problem of its own: run the same command again later"),
+            (_, said) => failure.because(said.to_owned()).hint("the API has a problem of its own: run the same command again later"),
+        };
+        Err(Refused { failure, retry: certain, wait })
+    }
+
+    fn client(&self) -> Result<&Client, Refused> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        // A redirect would carry the token to a place nobody chose.
+        let client = Client::builder()
+            .user_agent(concat!("landfall/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(self.pace.timeout)
+            .build()
+            .map_err(|e| {
+                let failure = Failure::new(Kind::Failed, "cannot set up HTTPS").because(e);
+                Refused { failure, retry: false, wait: None }
+            })?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+/// An attempt that gave no usable answer.
+struct Refused {
+    failure: Failure,
+    retry: bool,
+    wait: Option<Duration>,
+}
+
+impl Refused {
+    fn from_transport(api: &Api, call: &Call, error: &reqwest::Error, token: &str) -> Refused {
+        let never_arrived = error.is_connect() || error.is_builder();
+        let kind = if never_arrived || call.is_repeatable() { Kind::Unreachable } else { Kind::Lost };
+        // The error's own text holds the URL; its causes say what happened.
+        let mut cause = std::error::Error::source(error);
+        let mut text = String::new();
+        while let Some(inner) = cause {
+            text = inner.to_string();
+            cause = inner.source();
+        }
+        if text.is_empty() {
+            text = if error.is_timeout() { "no answer in time".to_owned() } else { error.to_string() };
+        }
+        let message = match kind {
+            Kind::Lost => format!("the answer of {} to {:?} {} was lost", api.name, call.method, call.path),
+            _ => format!("cannot reach {}", api.name),
+        };
+        let failure = Failure::new(kind, message)
+            .because(text.replace(token, "‹token›"))
+            .hint("check the network, then run the same command again: it takes up where this run stopped");
+        Refused { failure, retry: (never_arrived && !error.is_builder()) || call.is_repeatable(), wait: None }
+    }
+}
+
+/// Takes the token out of everything that came back.
+fn scrub(body: Value, token: &str) -> Value {
+    match body {
+        Value::String(text) if text.contains(token) => Value::String(text.replace(token, "‹token›")),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| scrub(item, token)).collect()),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, scrub(value, token))).collect(),
+        other => other,
+    }
+}

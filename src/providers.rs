@@ -1,0 +1,55 @@
+//! Providers: who can observe and change a kind of resource. A new one is one file and one line.
+
+pub mod existing;
+pub mod hetzner;
+pub mod host;
+
+use async_trait::async_trait;
+
+use crate::doors::Doors;
+use crate::doors::http::Api;
+use crate::model::diff::ReadyChange;
+use crate::model::event::Report;
+use crate::model::failure::Failure;
+use crate::model::money::PriceLine;
+use crate::model::name::Name;
+use crate::model::resource::{Observed, Owned, Resource};
+
+/// Who can observe and change a kind of resource.
+#[async_trait]
+pub trait Provider: Sync {
+    /// What addresses and playbooks call it.
+    fn name(&self) -> &'static str;
+
+    /// The API it speaks to, if it speaks to one.
+    fn api(&self) -> Option<&'static Api>;
+
+    /// Looks at each of `want`: one answer each, in order, in as few round trips as the service allows.
+    async fn observe(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Vec<Observed>, Failure>;
+
+    /// Carries the changes out in order, telling `report` as each begins and ends. Stops at the first
+    /// that fails. Gives what is there afterwards, where the same round trip could look again.
+    async fn apply(
+        &self,
+        doors: &Doors,
+        changes: &[ReadyChange],
+        report: &Report,
+    ) -> Result<Option<Vec<Observed>>, Failure>;
+
+    /// Everything that carries the mark of `playbook`, wanted or not.
+    async fn owned(&self, doors: &Doors, playbook: &Name, report: &Report) -> Result<Vec<Owned>, Failure>;
+
+    /// Deletes something of ours that no step wants any more.
+    async fn remove(&self, doors: &Doors, owned: &Owned, report: &Report) -> Result<(), Failure>;
+
+    /// What `want` costs per month where it is or would be, net.
+    async fn prices(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Vec<PriceLine>, Failure>;
+}
+
+/// All providers.
+pub static PROVIDERS: &[&dyn Provider] = &[&hetzner::Hetzner, &existing::ExistingServers, &host::Hosts];
+
+/// The provider called `name`.
+pub fn find(name: &str) -> Option<&'static dyn Provider> {
+    PROVIDERS.iter().copied().find(|provider| provider.name() == name)
+}

@@ -1,0 +1,222 @@
+//! Provider `host`: the machine behind SSH. Looking at a host is one exec, changing it is one more.
+
+mod apply;
+mod facts;
+mod kinds;
+mod script;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use data_encoding::HEXLOWER;
+use rand_core::{OsRng, RngCore as _};
+
+use crate::doors::Doors;
+use crate::doors::http::Api;
+use crate::doors::ssh::{Host, HostId};
+use crate::model::diff::{ReadyChange, Verb};
+use crate::model::event::{Progress, Report};
+use crate::model::failure::{Failure, Kind};
+use crate::model::machine::HostAt;
+use crate::model::money::PriceLine;
+use crate::model::name::Name;
+use crate::model::resource::{Address, Observed, Owned, Resource, Spec};
+use crate::model::value::Value;
+use crate::providers::Provider;
+use crate::providers::host::apply::{Line, STOP};
+use crate::providers::host::facts::{Facts, Questions};
+use crate::providers::host::script::Script;
+
+/// The provider itself.
+pub struct Hosts;
+
+#[async_trait]
+impl Provider for Hosts {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+
+    fn api(&self) -> Option<&'static Api> {
+        None
+    }
+
+    async fn observe(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Vec<Observed>, Failure> {
+        let Some(at) = want.first().and_then(|resource| resource.on.as_ref()) else { return Ok(vec![]) };
+        let host = doors.ssh.open(&host_id(at)?, report).await?;
+        let questions = questions(want.iter(), doors)?;
+        let mark = new_mark();
+        let mut script = Script::default();
+        script.line(OBSERVE).line("observe() {");
+        questions.script(&mark, &mut script);
+        script.line("}").line(format!("mark={mark}")).line("main </dev/null");
+
+        let (facts, _) = run(&host, script.into_text(), mark, questions, report, |_| {}).await?;
+        want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect()
+    }
+
+    async fn apply(
+        &self,
+        doors: &Doors,
+        changes: &[ReadyChange],
+        report: &Report,
+    ) -> Result<Option<Vec<Observed>>, Failure> {
+        let Some(at) = changes.first().and_then(|change| change.resource.on.as_ref()) else { return Ok(None) };
+        let host = doors.ssh.open(&host_id(at)?, report).await?;
+        let questions = questions(changes.iter().map(|change| &change.resource), doors)?;
+        let mark = new_mark();
+        let script = apply::script(changes, &questions, &*doors.keys, &mark)?;
+
+        let addresses: Vec<Address> = changes.iter().map(|change| change.resource.address.clone()).collect();
+        let outcome: Arc<Mutex<Option<Line>>> = Arc::default();
+        let (teller, ended) = (report.clone(), outcome.clone());
+        let tell = move |line: &str| match apply::read(line) {
+            Line::Begin(list) => list.iter().for_each(|&i| teller.tell(Progress::Started(addresses[i].clone()))),
+            Line::Done(list) => list.iter().for_each(|&i| teller.tell(Progress::Done(addresses[i].clone()))),
+            Line::Other => {}
+            end => {
+                if let Line::Failed(list, ..) = &end {
+                    list.iter().for_each(|&i| teller.tell(Progress::Failed(addresses[i].clone())));
+                }
+                *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+            }
+        };
+        let ran = run(&host, script, mark, questions, report, tell).await;
+        let ended = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match ended {
+            Some(Line::Failed(list, status, log)) => {
+                let names: Vec<String> = list.iter().map(|&i| changes[i].resource.address.to_string()).collect();
+                let log = scrub(log, changes, doors);
+                Err(Failure::new(Kind::Failed, format!("{} failed on the host with exit status {status}", names.join(", ")))
+                    .because(log)
+                    .hint("what was done before it stays done; mend the cause, then run the same command again"))
+            }
+            Some(Line::Busy) => {
+                Err(Failure::new(Kind::Busy, format!("another Landfall is changing the host {}", at.address))
+                    .hint("wait until it has ended; nothing was done on this host"))
+            }
+            Some(Line::Stopped) => Err(Failure::new(Kind::Stopped, "stopped as you asked, after the change in hand")),
+            _ => {
+                let (facts, _) = ran.inspect_err(|_| {
+                    if let Ok(id) = host_id(at) {
+                        doors.ssh.close(&id);
+                    }
+                })?;
+                changes.iter().map(|c| kinds::read(&c.resource, &*doors.keys, &facts)).collect::<Result<_, _>>().map(Some)
+            }
+        }
+    }
+
+    async fn owned(&self, _: &Doors, _: &Name, _: &Report) -> Result<Vec<Owned>, Failure> {
+        // What is on a host goes with it; what a playbook no longer wants of a living host is not swept yet.
+        Ok(vec![])
+    }
+
+    async fn remove(&self, _: &Doors, _: &Owned, _: &Report) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn prices(&self, _: &Doors, _: &[Resource], _: &Report) -> Result<Vec<PriceLine>, Failure> {
+        Ok(vec![])
+    }
+}
+
+/// Waits for the first boot to end, then asks.
+const OBSERVE: &str = include_str!("../../templates/host-observe");
+
+fn questions<'a>(wanted: impl Iterator<Item = &'a Resource>, doors: &Doors) -> Result<Questions, Failure> {
+    let mut questions = Questions::default();
+    for resource in wanted {
+        kinds::ask(resource, &*doors.keys, &mut questions)?;
+    }
+    Ok(questions)
+}
+
+/// Runs `script` and gathers the facts it tells; every other line goes to `tell`.
+async fn run(
+    host: &Host,
+    script: String,
+    mark: String,
+    questions: Questions,
+    report: &Report,
+    mut tell: impl FnMut(&str) + Send + 'static,
+) -> Result<(Facts, i32), Failure> {
+    let facts: Arc<Mutex<Facts>> = Arc::default();
+    let (gather, teller) = (facts.clone(), report.clone());
+    let on_line = move |line: &str| {
+        if let Some(what) = line.strip_prefix("waiting\t") {
+            teller.tell(Progress::Waiting(what.to_owned()));
+        }
+        gather.lock().unwrap_or_else(PoisonError::into_inner).take(line, &questions);
+        tell(line);
+    };
+    let output = host.run(script, mark, STOP, report.clone(), on_line).await?;
+    let facts = std::mem::take(&mut *facts.lock().unwrap_or_else(PoisonError::into_inner));
+    if facts.complete {
+        check_first_boot(&facts.first_boot)?;
+        return Ok((facts, output.status));
+    }
+    let said = output.chatter.join("\n");
+    let failure = Failure::new(Kind::Failed, format!("the host's answer broke off with exit status {}", output.status));
+    Err(if said.contains("password is required") || said.contains("a terminal is required") {
+        Failure::new(Kind::Human, "sudo on the host asks for a password")
+            .because(said)
+            .hint("let the account use sudo without a password, or log in as root")
+    } else if said.contains("sudo: not found") || said.contains("sudo: command not found") {
+        Failure::new(Kind::Human, "there is no sudo on the host").hint("install it there, or log in as root")
+    } else if said.to_lowercase().contains("password has expired") || said.contains("change your password") {
+        Failure::new(Kind::Human, "the account's password has expired, and the host lets nobody in before it is changed")
+            .because(said)
+            .hint("log in once with ssh and change it, or make the server anew with a key")
+    } else if said.is_empty() {
+        failure
+    } else {
+        failure.because(said)
+    })
+}
+
+/// cloud-init's own word on the first boot. Fails when a stage of it failed.
+fn check_first_boot(result: &str) -> Result<(), Failure> {
+    let Ok(result) = serde_json::from_str::<serde_json::Value>(result) else { return Ok(()) };
+    let errors: Vec<&str> = result["v1"]["errors"].as_array().into_iter().flatten().filter_map(|e| e.as_str()).collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Failed, "the first boot of the host went wrong")
+        .because(errors.join("\n"))
+        .hint("look at /var/log/cloud-init.log on the host, or destroy it and apply again"))
+}
+
+fn host_id(at: &HostAt) -> Result<HostId, Failure> {
+    let text = |value: &Value| match value {
+        Value::Text(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let address = text(&at.address);
+    let address = address
+        .parse()
+        .map_err(|_| Failure::new(Kind::Failed, format!("the address of `{}` is not known: {address}", at.step)))?;
+    let host_key = text(&at.host_key);
+    Ok(HostId { address, port: at.port, user: at.user.clone(), host_key, keys: at.keys.clone() })
+}
+
+/// A prefix no other output can have by chance.
+fn new_mark() -> String {
+    let mut bytes = [0; 8];
+    OsRng.fill_bytes(&mut bytes);
+    format!("{}:", HEXLOWER.encode(&bytes))
+}
+
+/// Takes every secret that was sent out of what came back.
+fn scrub(mut text: String, changes: &[ReadyChange], doors: &Doors) -> String {
+    for change in changes.iter().filter(|change| change.verb != Verb::Delete) {
+        let Spec::File(file) = &change.resource.spec else { continue };
+        for part in file.content.parts() {
+            if let Value::Secret(name, _) = part
+                && let Some(secret) = doors.keys.get(name)
+            {
+                text = text.replace(secret.expose(), &format!("‹secret {name}›"));
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,114 @@
+//! The one script that changes a host, and what its lines mean.
+
+use crate::model::diff::{ReadyChange, Verb};
+use crate::model::failure::Failure;
+use crate::model::resource::Spec;
+use crate::model::secret::Keys;
+use crate::providers::host::facts::{MADE, MARKS, Questions};
+use crate::providers::host::kinds;
+use crate::providers::host::script::{Script, quote, words};
+
+/// Made on the host when the user wants to stop; the script looks for it before each change.
+pub const STOP: &str = "/run/landfall/stop";
+
+const FUNCTIONS: &str = include_str!("../../../templates/host-functions");
+
+/// The script for `changes`, each told as it begins and ends in lines that begin with `mark`, and after
+/// them the answers to `questions`. All packages are installed first and in one transaction.
+pub fn script(
+    changes: &[ReadyChange],
+    questions: &Questions,
+    keys: &dyn Keys,
+    mark: &str,
+) -> Result<String, Failure> {
+    let mut out = Script::default();
+    out.line(format!("mark={mark} marks={MARKS} made={MADE} stop={STOP}"));
+    out.line(FUNCTIONS);
+
+    let is_install = |change: &ReadyChange| matches!(change.resource.spec, Spec::Package(_)) && change.verb == Verb::Create;
+    let installs: Vec<(usize, &ReadyChange)> = changes.iter().enumerate().filter(|(_, c)| is_install(c)).collect();
+    if !installs.is_empty() {
+        let names = words(installs.iter().map(|(_, change)| change.resource.address.name.as_str()));
+        out.line("install_all() {");
+        out.line(format!("install_packages {names}"));
+        for (_, change) in &installs {
+            out.line(format!("note_made {}", quote(&change.resource.address.to_string())));
+        }
+        out.line("}");
+    }
+    for (index, change) in changes.iter().enumerate().filter(|(_, c)| !is_install(c)) {
+        let address = quote(&change.resource.address.to_string());
+        out.line(format!("change_{index}() {{"));
+        match &change.verb {
+            Verb::Delete => {
+                kinds::unmake(&change.resource, &mut out);
+                out.line(format!("note_unmade {address}"));
+            }
+            verb => {
+                if matches!(verb, Verb::Replace(_)) {
+                    kinds::unmake(&change.resource, &mut out);
+                }
+                kinds::make(&change.resource, keys, &mut out)?;
+                if takes_over(change) {
+                    out.line(format!("note_made {address}"));
+                }
+            }
+        }
+        out.line("}");
+    }
+
+    out.line("observe() {");
+    questions.script(mark, &mut out);
+    out.line("}");
+    out.line("main() {");
+    if !installs.is_empty() {
+        out.line(format!("change install_all {}", words(installs.iter().map(|(index, _)| index.to_string()))));
+    }
+    for (index, _) in changes.iter().enumerate().filter(|(_, c)| !is_install(c)) {
+        out.line(format!("change change_{index} {index}"));
+    }
+    out.line("observe");
+    out.line("}");
+    // All of it has been read before any of it runs, so no command can swallow the rest.
+    out.line("main </dev/null");
+    Ok(out.into_text())
+}
+
+/// Does this change make the resource ours? What is made anew is; so is a file whose former content is
+/// kept aside and comes back when ours goes.
+fn takes_over(change: &ReadyChange) -> bool {
+    change.verb == Verb::Create || matches!(change.resource.spec, Spec::File(_))
+}
+
+/// A line of the answer, apart from the facts.
+#[derive(Debug, PartialEq)]
+pub enum Line {
+    /// The changes of these indices begin.
+    Begin(Vec<usize>),
+    /// They are done.
+    Done(Vec<usize>),
+    /// They failed with this exit status and these last lines of output.
+    Failed(Vec<usize>, i32, String),
+    /// The script stopped because the user wanted to.
+    Stopped,
+    /// Another Landfall changes this host.
+    Busy,
+    /// Something else.
+    Other,
+}
+
+/// Reads one line of the answer, without its mark.
+pub fn read(line: &str) -> Line {
+    let indices = |text: &str| text.split(' ').filter_map(|index| index.parse().ok()).collect();
+    match line.split('\t').collect::<Vec<_>>()[..] {
+        ["begin", list] => Line::Begin(indices(list)),
+        ["done", list] => Line::Done(indices(list)),
+        ["failed", list, status, log] => {
+            let log = data_encoding::BASE64.decode(log.as_bytes()).unwrap_or_default();
+            Line::Failed(indices(list), status.parse().unwrap_or(-1), String::from_utf8_lossy(&log).trim().to_owned())
+        }
+        ["stopped"] => Line::Stopped,
+        ["busy"] => Line::Busy,
+        _ => Line::Other,
+    }
+}

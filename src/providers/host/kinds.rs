@@ -1,0 +1,86 @@
+//! The kinds of things on a host: what to ask, what the answer means, how to make it so, how to undo it.
+
+pub mod account;
+pub mod compose;
+pub mod files;
+pub mod software;
+
+use crate::model::failure::Failure;
+use crate::model::resource::{Observed, Resource, Spec};
+use crate::model::secret::Keys;
+use crate::providers::host::facts::{Facts, Questions};
+use crate::providers::host::script::Script;
+
+/// Adds what must be known of `resource` to the questions. Fails when a secret it holds is missing.
+pub fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Questions) -> Result<(), Failure> {
+    match &resource.spec {
+        Spec::File(spec) => files::ask_file(spec, keys, questions)?,
+        Spec::Directory(spec) => files::ask_directory(spec, questions),
+        Spec::GeneratedSecret(spec) => files::ask_secret(spec, questions),
+        Spec::Package(spec) => software::ask_package(spec, questions),
+        Spec::Service(spec) => software::ask_service(spec, questions),
+        Spec::Command(spec) => software::ask_command(spec, questions),
+        Spec::User(spec) => account::ask_user(spec, questions),
+        Spec::AuthorizedKey(spec) => account::ask_key(spec, questions),
+        Spec::Compose(spec) => compose::ask(spec, questions),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What the facts say of `resource`.
+pub fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Result<Observed, Failure> {
+    let fields = match &resource.spec {
+        Spec::File(spec) => files::read_file(spec, keys, facts)?,
+        Spec::Directory(spec) => files::read_directory(spec, facts),
+        Spec::GeneratedSecret(spec) => files::read_secret(spec, facts),
+        Spec::Package(spec) => software::read_package(spec, facts),
+        Spec::Service(spec) => software::read_service(spec, facts),
+        Spec::Command(spec) => software::read_command(spec, facts),
+        Spec::User(spec) => account::read_user(spec, facts),
+        Spec::AuthorizedKey(spec) => account::read_key(spec, facts),
+        Spec::Compose(spec) => compose::read(spec, facts),
+        _ => None,
+    };
+    Ok(match fields {
+        Some(fields) => Observed::Present {
+            fields,
+            outputs: resource.gives.clone(),
+            ours: facts.made.contains(&resource.address.to_string()),
+        },
+        None => Observed::Absent,
+    })
+}
+
+/// Shell text that makes `resource` as it is wanted, whatever is there. Packages are not made here: they
+/// are installed together.
+pub fn make(resource: &Resource, keys: &dyn Keys, out: &mut Script) -> Result<(), Failure> {
+    match &resource.spec {
+        Spec::File(spec) => files::make_file(spec, keys, out)?,
+        Spec::Directory(spec) => files::make_directory(spec, out)?,
+        Spec::GeneratedSecret(spec) => files::make_secret(spec, out),
+        Spec::Service(spec) => software::make_service(spec, out),
+        Spec::Command(spec) => software::make_command(spec, out),
+        Spec::User(spec) => account::make_user(spec, out),
+        Spec::AuthorizedKey(spec) => account::make_key(spec, out),
+        Spec::Compose(spec) => compose::make(spec, out),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Shell text that takes `resource` away again.
+pub fn unmake(resource: &Resource, out: &mut Script) {
+    match &resource.spec {
+        Spec::File(spec) => files::unmake_file(spec, out),
+        Spec::Directory(spec) => files::unmake_directory(spec, out),
+        Spec::GeneratedSecret(spec) => files::unmake_secret(spec, out),
+        Spec::Package(spec) => software::unmake_package(spec, out),
+        Spec::Service(spec) => software::unmake_service(spec, out),
+        Spec::Command(spec) => software::unmake_command(spec, out),
+        Spec::User(spec) => account::unmake_user(spec, out),
+        Spec::AuthorizedKey(spec) => account::unmake_key(spec, out),
+        Spec::Compose(spec) => compose::unmake(spec, out),
+        _ => {}
+    }
+}

@@ -1,0 +1,62 @@
+//! Docker Compose projects.
+
+use crate::model::machine::Compose;
+use crate::model::resource::Fields;
+use crate::providers::host::facts::{Facts, MARKS, Questions, content_digest};
+use crate::providers::host::script::{Script, quote, words};
+
+/// How many seconds an app may take to become healthy.
+const PATIENCE: u32 = 120;
+
+fn mark(spec: &Compose) -> String {
+    format!("compose.{}", spec.project)
+}
+
+pub(super) fn ask(spec: &Compose, questions: &mut Questions) {
+    questions.containers = true;
+    questions.sums.extend(spec.reads.iter().cloned());
+    questions.marks.insert(mark(spec));
+    questions.health.extend(spec.health.clone());
+}
+
+pub(super) fn read(spec: &Compose, facts: &Facts) -> Option<Fields> {
+    let containers = facts.containers.get(&spec.project)?;
+    let running = containers.iter().all(|(state, status)| state == "running" && !status.contains("unhealthy"));
+    let up_to_date = facts.marks.get(&mark(spec)) == Some(&facts.digest_of(&spec.reads));
+    let mut fields = Fields::from([("running", running.into()), ("up_to_date", up_to_date.into())]);
+    if let Some(health) = &spec.health {
+        let healthy = facts.health.get(health).is_some_and(|status| (200..400).contains(status));
+        fields.insert("healthy", healthy.into());
+    }
+    Some(fields)
+}
+
+fn command(spec: &Compose) -> String {
+    let files = spec.files.iter().flat_map(|file| ["--file", file.as_str()]);
+    format!("docker compose --progress plain --project-name {} {}", quote(&spec.project), words(files))
+}
+
+pub(super) fn make(spec: &Compose, out: &mut Script) {
+    let compose = command(spec);
+    let explain = format!("{compose} ps --all || :; {compose} logs --no-color --tail 12 || :; exit 1");
+    out.line(format!("cd -- {}", quote(&spec.directory)));
+    out.line(format!("digest={}", content_digest(&spec.reads)));
+    out.line(format!("{compose} up --detach --remove-orphans --wait --wait-timeout {PATIENCE} || {{ {explain}; }}"));
+    if let Some((port, path)) = &spec.health {
+        let url = quote(&format!("http://127.0.0.1:{port}{path}"));
+        out.line("tries=0");
+        out.line(format!("until curl --fail --silent --show-error --output /dev/null --max-time 5 -- {url}; do"));
+        out.line("    tries=$((tries + 1))");
+        out.line(format!("    if [ \"$tries\" -ge {PATIENCE} ]; then echo \"not healthy: nothing good came from port {port}, path \"{}; {explain}; fi", quote(path)));
+        out.line("    sleep 1");
+        out.line("done");
+    }
+    out.line(format!("leave_mark {} \"$digest\"", quote(&mark(spec))));
+}
+
+/// Containers, networks and volumes go; the caller has made sure that their loss is wanted.
+pub(super) fn unmake(spec: &Compose, out: &mut Script) {
+    out.line(format!("cd -- {}", quote(&spec.directory)));
+    out.line(format!("{} down --volumes --remove-orphans", command(spec)));
+    out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{}", mark(spec)))));
+}
