@@ -3,8 +3,11 @@
 //!
 //! The map of the house is in `docs/architecture.md`.
 
+pub mod cli;
 pub mod cupboard;
 pub mod doors;
+pub mod engine;
+pub mod front;
 pub mod model;
 pub mod providers;
 pub mod steps;

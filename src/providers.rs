@@ -11,9 +11,8 @@ use crate::doors::http::Api;
 use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
-use crate::model::money::PriceLine;
 use crate::model::name::Name;
-use crate::model::resource::{Observed, Owned, Resource};
+use crate::model::resource::{Observed, Owned, Resource, Stock};
 
 /// Who can observe and change a kind of resource.
 #[async_trait]
@@ -27,6 +26,15 @@ pub trait Provider: Sync {
     /// Looks at each of `want`: one answer each, in order, in as few round trips as the service allows.
     async fn observe(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Vec<Observed>, Failure>;
 
+    /// Looks at `want`, at everything else that carries the mark of `playbook`, and at the prices of it all.
+    async fn take_stock(
+        &self,
+        doors: &Doors,
+        playbook: &Name,
+        want: &[Resource],
+        report: &Report,
+    ) -> Result<Stock, Failure>;
+
     /// Carries the changes out in order, telling `report` as each begins and ends. Stops at the first
     /// that fails. Gives what is there afterwards, where the same round trip could look again.
     async fn apply(
@@ -36,14 +44,8 @@ pub trait Provider: Sync {
         report: &Report,
     ) -> Result<Option<Vec<Observed>>, Failure>;
 
-    /// Everything that carries the mark of `playbook`, wanted or not.
-    async fn owned(&self, doors: &Doors, playbook: &Name, report: &Report) -> Result<Vec<Owned>, Failure>;
-
     /// Deletes something of ours that no step wants any more.
     async fn remove(&self, doors: &Doors, owned: &Owned, report: &Report) -> Result<(), Failure>;
-
-    /// What `want` costs per month where it is or would be, net.
-    async fn prices(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Vec<PriceLine>, Failure>;
 }
 
 /// All providers.

@@ -4,6 +4,7 @@ pub mod app;
 pub mod check;
 pub mod docker;
 pub mod proxy;
+pub mod reference;
 pub mod render;
 pub mod server;
 

@@ -153,7 +153,7 @@ impl Http {
                 .with_jitter(),
         )
         .sleep(tokio::time::sleep)
-        .when(|attempt: &Refused| attempt.retry)
+        .when(|attempt: &Refused| attempt.retry && !report.stopping())
         .adjust(|attempt, delay| match (delay, attempt.wait) {
             (Some(delay), Some(asked)) => Some(delay.max(asked.min(self.pace.longest))),
             (delay, _) => delay,

@@ -191,7 +191,9 @@ impl From<&Change> for ChangeView {
 /// One line of a bill.
 #[derive(Clone, Debug, Serialize)]
 pub struct BillLine {
-    /// What is paid for.
+    /// What it is paid for.
+    pub address: String,
+    /// That in words.
     pub what: String,
     /// Net amount per month, decimal, to the cent.
     pub monthly: String,
@@ -202,7 +204,12 @@ pub struct BillLine {
 impl From<&PriceLine> for BillLine {
     fn from(line: &PriceLine) -> BillLine {
         let monthly = format!("{:.2}", line.monthly.amount.round_dp(2));
-        BillLine { what: line.what.clone(), monthly, currency: line.monthly.currency.clone() }
+        BillLine {
+            address: line.address.to_string(),
+            what: line.what.clone(),
+            monthly,
+            currency: line.monthly.currency.clone(),
+        }
     }
 }
 

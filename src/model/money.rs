@@ -4,6 +4,8 @@ use std::fmt;
 
 use rust_decimal::Decimal;
 
+use crate::model::resource::Address;
+
 /// An amount per month.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Money {
@@ -22,7 +24,9 @@ impl fmt::Display for Money {
 /// One line of a bill: what costs how much per month, net of value added tax.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceLine {
-    /// What is paid for, in words.
+    /// What it is paid for.
+    pub address: Address,
+    /// That in words.
     pub what: String,
     /// Net price per month.
     pub monthly: Money,
@@ -46,7 +50,8 @@ mod tests {
 
     fn line(amount: &str, currency: &str) -> PriceLine {
         let monthly = Money { amount: amount.parse().unwrap(), currency: currency.into() };
-        PriceLine { what: "x".into(), monthly }
+        let address = Address { provider: "hetzner", place: None, kind: "server", name: "web".into() };
+        PriceLine { address, what: "x".into(), monthly }
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::model::cloud::{Firewall, PrimaryIp, Server, SshKey, Volume};
+use crate::model::failure::Failure;
 use crate::model::machine::{
     AuthorizedKey, Command, Compose, Directory, Existing, File, GeneratedSecret, HostAt, Package, Service, User,
 };
+use crate::model::money::PriceLine;
 use crate::model::name::Name;
 use crate::model::value::{OutputKey, Value};
 
@@ -151,6 +153,11 @@ impl Resource {
         of_host.or_else(|| self.spec.fields().values().find_map(|value| value.unknown().cloned()))
     }
 
+    /// The step that makes the host this is on; its own step for what is on none.
+    pub fn step_of_host(&self) -> Name {
+        self.on.as_ref().map_or_else(|| self.step.clone(), |at| at.step.clone())
+    }
+
     /// The name a cloud shows: playbook and resource, unique within a project.
     pub fn cloud_name(&self) -> String {
         format!("{}-{}", self.owner, self.address.name)
@@ -175,6 +182,25 @@ pub enum Observed {
     Foreign(String),
     /// Not looked at, because its host does not exist yet.
     Unreached,
+}
+
+/// What a provider knows at one look.
+#[derive(Debug)]
+pub struct Stock {
+    /// What was seen of each resource asked about, in order.
+    pub seen: Vec<Observed>,
+    /// Everything that carries the playbook's mark, wanted or not, in an order in which it can be deleted.
+    pub owned: Vec<Owned>,
+    /// What the resources asked about cost per month where they are or would be, net; or why one of them
+    /// cannot be ordered.
+    pub bill: Result<Vec<PriceLine>, Failure>,
+}
+
+impl Stock {
+    /// Of a provider that costs nothing and whose resources carry no mark.
+    pub fn free(seen: Vec<Observed>) -> Stock {
+        Stock { seen, owned: vec![], bill: Ok(vec![]) }
+    }
 }
 
 /// Something that carries our ownership mark.

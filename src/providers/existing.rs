@@ -7,9 +7,8 @@ use crate::doors::http::Api;
 use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
-use crate::model::money::PriceLine;
 use crate::model::name::Name;
-use crate::model::resource::{Observed, Owned, Resource, Spec};
+use crate::model::resource::{Observed, Owned, Resource, Spec, Stock};
 use crate::providers::Provider;
 
 /// The provider itself.
@@ -41,19 +40,21 @@ impl Provider for ExistingServers {
         Ok(want.iter().map(see).collect())
     }
 
+    async fn take_stock(
+        &self,
+        doors: &Doors,
+        _: &Name,
+        want: &[Resource],
+        report: &Report,
+    ) -> Result<Stock, Failure> {
+        Ok(Stock::free(self.observe(doors, want, report).await?))
+    }
+
     async fn apply(&self, _: &Doors, _: &[ReadyChange], _: &Report) -> Result<Option<Vec<Observed>>, Failure> {
         Ok(None)
     }
 
-    async fn owned(&self, _: &Doors, _: &Name, _: &Report) -> Result<Vec<Owned>, Failure> {
-        Ok(vec![])
-    }
-
     async fn remove(&self, _: &Doors, _: &Owned, _: &Report) -> Result<(), Failure> {
         Ok(())
-    }
-
-    async fn prices(&self, _: &Doors, _: &[Resource], _: &Report) -> Result<Vec<PriceLine>, Failure> {
-        Ok(vec![])
     }
 }

@@ -18,9 +18,8 @@ use crate::model::diff::{ReadyChange, Verb};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::model::machine::HostAt;
-use crate::model::money::PriceLine;
 use crate::model::name::Name;
-use crate::model::resource::{Address, Observed, Owned, Resource, Spec};
+use crate::model::resource::{Address, Observed, Owned, Resource, Spec, Stock};
 use crate::model::value::Value;
 use crate::providers::Provider;
 use crate::providers::host::apply::{Line, STOP};
@@ -52,6 +51,17 @@ impl Provider for Hosts {
 
         let (facts, _) = run(&host, script.into_text(), mark, questions, report, |_| {}).await?;
         want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect()
+    }
+
+    async fn take_stock(
+        &self,
+        doors: &Doors,
+        _: &Name,
+        want: &[Resource],
+        report: &Report,
+    ) -> Result<Stock, Failure> {
+        // What is on a host goes with it; what a playbook no longer wants of a living host is not swept yet.
+        Ok(Stock::free(self.observe(doors, want, report).await?))
     }
 
     async fn apply(
@@ -106,17 +116,8 @@ impl Provider for Hosts {
         }
     }
 
-    async fn owned(&self, _: &Doors, _: &Name, _: &Report) -> Result<Vec<Owned>, Failure> {
-        // What is on a host goes with it; what a playbook no longer wants of a living host is not swept yet.
-        Ok(vec![])
-    }
-
     async fn remove(&self, _: &Doors, _: &Owned, _: &Report) -> Result<(), Failure> {
         Ok(())
-    }
-
-    async fn prices(&self, _: &Doors, _: &[Resource], _: &Report) -> Result<Vec<PriceLine>, Failure> {
-        Ok(vec![])
     }
 }
 

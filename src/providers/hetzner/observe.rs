@@ -4,7 +4,8 @@ use data_encoding::{BASE32_NOPAD, BASE64_NOPAD};
 
 use crate::model::cloud;
 use crate::model::failure::Failure;
-use crate::model::resource::{Fields, Observed, Resource, Spec};
+use crate::model::name::Name;
+use crate::model::resource::{Address, Fields, Observed, Owned, Resource, Spec};
 use crate::model::value::Value;
 use crate::providers::hetzner::api::Hcloud;
 use crate::providers::hetzner::sizes::satisfies;
@@ -76,6 +77,26 @@ impl Project {
             }),
             _ => Observed::Absent,
         }
+    }
+
+    /// Everything that carries the mark of `playbook`, in the order in which it can be deleted.
+    pub fn owned(&self, playbook: &Name) -> Vec<Owned> {
+        fn owned<T: Labelled>(kind: &'static str, playbook: &Name, all: &[T]) -> Vec<Owned> {
+            let prefix = format!("{playbook}-");
+            let ours = all.iter().filter(|entry| entry.is_owned_by(playbook));
+            ours.map(|entry| {
+                let name = entry.name().strip_prefix(&prefix).unwrap_or(entry.name()).to_owned();
+                let address = Address { provider: "hetzner", place: None, kind, name };
+                Owned { address, id: entry.id().to_string() }
+            })
+            .collect()
+        }
+        let mut all = owned("server", playbook, &self.servers);
+        all.extend(owned("volume", playbook, &self.volumes));
+        all.extend(owned("firewall", playbook, &self.firewalls));
+        all.extend(owned("primary-ip", playbook, &self.primary_ips));
+        all.extend(owned("ssh-key", playbook, &self.ssh_keys));
+        all
     }
 
     /// The project's entry for a public key, whatever its name and comment.

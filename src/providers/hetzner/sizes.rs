@@ -93,12 +93,13 @@ pub fn bill(
     servers: &[Server],
 ) -> Result<Vec<PriceLine>, Failure> {
     let mut lines = Vec::new();
-    let mut add = |what: String, amount: Decimal| {
-        if !amount.is_zero() {
-            lines.push(PriceLine { what, monthly: Money { amount, currency: pricing.currency.clone() } });
-        }
-    };
     for resource in want {
+        let mut add = |what: String, amount: Decimal| {
+            if !amount.is_zero() {
+                let monthly = Money { amount, currency: pricing.currency.clone() };
+                lines.push(PriceLine { address: resource.address.clone(), what, monthly });
+            }
+        };
         let name = &resource.address.name;
         match &resource.spec {
             Spec::Server(spec) => {

@@ -1,0 +1,249 @@
+//! The command line: what was typed, and what it means.
+
+pub mod go;
+pub mod load;
+pub mod rehearse;
+pub mod simulate;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::cupboard::{disk, journal};
+use crate::engine::Goal;
+use crate::front::{self, Style};
+use crate::model::event::FailureView;
+use crate::model::failure::{Failure, Kind};
+use crate::{providers, steps};
+
+/// Takes a solo developer from an empty cloud account to a production server.
+///
+/// A playbook says what shall be; `plan` shows what would change, `apply` makes it so, `check` tells whether
+/// it still is, `destroy` takes it away. `rehearse` does all of that on this machine, for nothing.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done · 1 failed · 2 wrong use or playbook · 3 drift · 4 a person must act · \
+                        5 over budget · 130 stopped")]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+struct Globals {
+    /// One JSON event per line on standard output; everything else on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    /// Only summaries and failures
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// No colours; the variable NO_COLOR does the same
+    #[arg(long, global = true)]
+    no_color: bool,
+    /// Where an API is instead of its usual place; the variable LANDFALL_<API>_URL does the same
+    #[arg(long, global = true, value_name = "API=URL")]
+    endpoint: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Show what would change; changes nothing
+    Plan {
+        /// The playbook
+        file: PathBuf,
+    },
+    /// Make everything as the playbook says
+    Apply {
+        /// The playbook
+        file: PathBuf,
+        /// Go ahead without asking
+        #[arg(long)]
+        yes: bool,
+        /// Also make changes that lose data, such as replacing a server
+        #[arg(long)]
+        allow_data_loss: bool,
+    },
+    /// Tell whether everything still is as the playbook says; exit code 3 if not
+    Check {
+        /// The playbook
+        file: PathBuf,
+    },
+    /// Take everything away that carries the playbook's name
+    Destroy {
+        /// The playbook
+        file: PathBuf,
+        /// Go ahead without asking
+        #[arg(long)]
+        yes: bool,
+        /// Also delete volumes and the data of hosts that stay
+        #[arg(long)]
+        allow_data_loss: bool,
+    },
+    /// Do it all on this machine, with simulated clouds and a real local host; costs nothing
+    Rehearse {
+        /// The playbook
+        file: PathBuf,
+        /// Leave everything up at the end, until Ctrl-C
+        #[arg(long)]
+        keep: bool,
+        /// Use stand-in images without asking whether a registry can be reached
+        #[arg(long)]
+        stand_ins: bool,
+    },
+    /// Serve simulated clouds on the loopback address; prints a line of URLs and tokens when ready
+    Simulate {
+        /// Which APIs [default: all]
+        #[arg(value_parser = ["hetzner"])]
+        apis: Vec<String>,
+        /// Make every simulated server a real local host; needs Docker
+        #[arg(long)]
+        hosts: bool,
+    },
+    /// List earlier runs
+    Runs {
+        /// Only those of the playbook of this name
+        playbook: Option<String>,
+    },
+    /// Print the JSON Schema of playbooks, for editors
+    Schema,
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What the options mean.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How events are shown.
+    pub style: Style,
+    /// Where APIs are instead of their usual places, by name.
+    pub endpoints: BTreeMap<String, String>,
+    /// Where the journal and the locks are kept.
+    pub state: PathBuf,
+    /// The private key to log in with, if one was named.
+    pub key_file: Option<PathBuf>,
+}
+
+/// How the user answers the plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Consent {
+    /// Go ahead without asking.
+    pub yes: bool,
+    /// Also where data is lost.
+    pub losing_data: bool,
+}
+
+/// Runs the program. Gives its exit code.
+pub fn run() -> u8 {
+    let cli = Cli::parse();
+    if cli.globals.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        console::set_colors_enabled(false);
+        console::set_colors_enabled_stderr(false);
+    }
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            front::complain(&front::plain::render_failure(&FailureView::from(&failure)));
+            failure.kind.exit_code()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    let settings = |globals: &Globals| settings(globals);
+    let no = Consent { yes: false, losing_data: false };
+    match cli.command {
+        Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, no),
+        Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, no),
+        Cmd::Apply { file, yes, allow_data_loss } => {
+            go::go(&settings(&cli.globals)?, &file, Goal::Apply, Consent { yes, losing_data: allow_data_loss })
+        }
+        Cmd::Destroy { file, yes, allow_data_loss } => {
+            go::go(&settings(&cli.globals)?, &file, Goal::Destroy, Consent { yes, losing_data: allow_data_loss })
+        }
+        Cmd::Rehearse { file, keep, stand_ins } => {
+            rehearse::rehearse(&settings(&cli.globals)?, &file, rehearse::Wishes { keep, stand_ins })
+        }
+        Cmd::Simulate { apis, hosts } => simulate::simulate(&apis, hosts),
+        Cmd::Runs { playbook } => {
+            list_runs(&disk::state_folder()?, playbook.as_deref(), cli.globals.json);
+            Ok(0)
+        }
+        Cmd::Schema => {
+            front::print(&format!("{:#}\n", steps::reference::schema()));
+            Ok(0)
+        }
+        Cmd::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "landfall", &mut script);
+            front::print(&String::from_utf8_lossy(&script));
+            Ok(0)
+        }
+    }
+}
+
+fn settings(globals: &Globals) -> Result<Settings, Failure> {
+    let apis: Vec<&str> = providers::PROVIDERS.iter().filter_map(|p| p.api()).map(|api| api.name).collect();
+    let mut endpoints = BTreeMap::new();
+    for api in &apis {
+        let variable = format!("LANDFALL_{}_URL", api.to_uppercase());
+        if let Some(url) = std::env::var(&variable).ok().filter(|url| !url.is_empty()) {
+            endpoints.insert((*api).to_owned(), endpoint_url(&variable, &url)?);
+        }
+    }
+    for option in &globals.endpoint {
+        let (api, url) = option.split_once('=').ok_or_else(|| {
+            Failure::new(Kind::Usage, format!("bad endpoint `{option}`")).hint("write it as --endpoint hetzner=http://127.0.0.1:8080/v1")
+        })?;
+        if !apis.contains(&api) {
+            return Err(Failure::new(Kind::Usage, format!("there is no API `{api}`"))
+                .hint(format!("there are: {}", apis.join(", "))));
+        }
+        endpoints.insert(api.to_owned(), endpoint_url("--endpoint", url)?);
+    }
+    let style = if globals.json { Style::Json } else { Style::Plain { quiet: globals.quiet } };
+    let key_file = std::env::var_os("LANDFALL_SSH_KEY").filter(|path| !path.is_empty()).map(PathBuf::from);
+    Ok(Settings { style, endpoints, state: disk::state_folder()?, key_file })
+}
+
+/// Checks that a token sent to `url` cannot be read on the way: HTTPS, or plain HTTP to this machine.
+fn endpoint_url(source: &str, url: &str) -> Result<String, Failure> {
+    let rest = url.strip_prefix("http://").map(|rest| (rest, false)).or(url.strip_prefix("https://").map(|rest| (rest, true)));
+    let host = |rest: &str| rest.split(['/', '?']).next().unwrap_or_default().rsplit_once(':').map_or(rest.to_owned(), |(h, _)| h.to_owned());
+    let local = |rest: &str| matches!(host(rest).as_str(), "127.0.0.1" | "localhost" | "[::1]");
+    match rest {
+        Some((rest, true)) if !rest.is_empty() => Ok(url.trim_end_matches('/').to_owned()),
+        Some((rest, false)) if local(rest) => Ok(url.trim_end_matches('/').to_owned()),
+        _ => Err(Failure::new(Kind::Usage, format!("{source} has the bad URL `{url}`"))
+            .hint("use https://…, or http://127.0.0.1… for a simulator: a token must not travel in the open")),
+    }
+}
+
+fn list_runs(state: &Path, playbook: Option<&str>, json: bool) {
+    let runs = journal::runs(state, playbook);
+    if json {
+        for run in &runs {
+            front::print(&serde_json::to_string(run).map(|line| format!("{line}\n")).unwrap_or_default());
+        }
+        return;
+    }
+    if runs.is_empty() {
+        front::complain("no runs yet\n");
+    }
+    for run in runs {
+        let end = match run.code {
+            Some(0) => "done".to_owned(),
+            Some(130) => "stopped".to_owned(),
+            Some(code) => format!("failed, exit code {code}"),
+            None => "cut off".to_owned(),
+        };
+        let changes = crate::text::count(run.changes, "change");
+        front::print(&format!("{}  {:<8} {:<20} {:<12} {end}\n", run.run, run.command, run.playbook, changes));
+    }
+}

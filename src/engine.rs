@@ -1,0 +1,254 @@
+//! The one loop: desired, observe, diff, approve, journal, apply, observe until nothing differs.
+//! `plan`, `check`, `apply` and `destroy` are that loop stopped at different places.
+
+mod destroy;
+mod lanes;
+mod settle;
+mod survey;
+mod teller;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::mpsc;
+
+use crate::cupboard::{disk, journal::Journal};
+use crate::doors::Doors;
+use crate::engine::survey::Survey;
+use crate::engine::teller::Teller;
+use crate::model::diff::{Change, Verb};
+use crate::model::event::{BillLine, ChangeView, Event, FailureView, What};
+use crate::model::failure::{Failure, Kind};
+use crate::model::money::{PriceLine, totals};
+use crate::model::playbook::Playbook;
+use crate::model::resource::Spec;
+use crate::model::value::Value;
+use crate::steps::Sources;
+
+/// Where the loop stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// After planning.
+    Plan,
+    /// After planning; a plan that is not empty is drift.
+    Check,
+    /// When everything is as wanted.
+    Apply,
+    /// When nothing is left.
+    Destroy,
+}
+
+impl Goal {
+    /// The command's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Goal::Plan => "plan",
+            Goal::Check => "check",
+            Goal::Apply => "apply",
+            Goal::Destroy => "destroy",
+        }
+    }
+
+    fn changes_the_world(self) -> bool {
+        matches!(self, Goal::Apply | Goal::Destroy)
+    }
+}
+
+/// What goes into the engine. Never serialized.
+#[derive(Debug)]
+pub enum Command {
+    /// Carry the plan out.
+    Approve {
+        /// Also where data is lost.
+        losing_data: bool,
+    },
+    /// Leave everything as it is, for this reason.
+    Decline(Failure),
+}
+
+/// One going-through.
+pub struct Run {
+    /// The playbook, already checked.
+    pub playbook: Playbook,
+    /// The files beside it.
+    pub sources: Sources,
+    /// The ways out.
+    pub doors: Arc<Doors>,
+    /// Where the journal and the lock are kept.
+    pub state: PathBuf,
+    /// Where events go.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// Where commands come from.
+    pub commands: mpsc::Receiver<Command>,
+    /// Set when the user wants to stop after the change in hand.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code.
+    pub code: u8,
+    /// How many changes were made, or would be.
+    pub changes: usize,
+}
+
+impl Run {
+    /// Goes through the loop as far as `goal` says. Every way it can end is told as an event; the last one
+    /// is `run-finished`.
+    pub async fn go(mut self, goal: Goal) -> Outcome {
+        let teller = Teller::new(self.events.clone(), self.stop.clone());
+        let ended = self.go_to(goal, &teller).await;
+        let (changes, failure) = match ended {
+            Ok(Reached { changes, failure }) => (changes, failure),
+            Err(failure) => (teller.done(), Some(failure)),
+        };
+        let code = failure.as_ref().map_or(0, |failure| failure.kind.exit_code());
+        let stopped_early = failure.as_ref().is_some_and(|f| f.kind != Kind::Drift) && goal.changes_the_world();
+        let (exists, bill) = if stopped_early { teller.exists() } else { (vec![], vec![]) };
+        teller.finish(code, changes, failure.as_ref().map(FailureView::from), exists, bill);
+        Outcome { code, changes }
+    }
+
+    async fn go_to(&mut self, goal: Goal, teller: &Teller) -> Result<Reached, Failure> {
+        let name = self.playbook.name.clone();
+        // Held until the run has ended.
+        let _lock = match goal.changes_the_world() {
+            true => Some(disk::lock(&self.state, &name, goal.as_str())?),
+            false => None,
+        };
+        let journal = if goal.changes_the_world() { Some(Journal::begin(&self.state, &name)?) } else { None };
+        teller.begin(goal.as_str(), name.as_str(), journal)?;
+
+        if goal == Goal::Destroy {
+            return self.destroy(teller).await;
+        }
+        let survey = Survey::take(self, teller, goal).await?;
+        let changes = survey.changes();
+        let todo = changes.iter().filter(|change| !change.is_keep()).count();
+        self.tell_plan(teller, &changes, &survey.bill, survey.orphans())?;
+        if let Some(failure) = conflict(&changes) {
+            return Err(failure);
+        }
+        match goal {
+            Goal::Check if todo > 0 => {
+                let failure = drift(&changes);
+                Ok(Reached { changes: todo, failure: Some(failure) })
+            }
+            Goal::Plan => {
+                let over = self.over_budget(&survey.bill);
+                Ok(Reached { changes: todo, failure: over })
+            }
+            Goal::Apply if todo > 0 => {
+                if let Some(failure) = self.over_budget(&survey.bill) {
+                    return Err(failure);
+                }
+                let allowed = self.wait_for_approval(&changes).await?;
+                lanes::carry_out(self, survey, allowed, teller).await?;
+                Ok(Reached { changes: teller.done(), failure: None })
+            }
+            Goal::Apply | Goal::Check | Goal::Destroy => Ok(Reached { changes: todo, failure: None }),
+        }
+    }
+
+    fn tell_plan(
+        &self,
+        teller: &Teller,
+        changes: &[Change],
+        bill: &[PriceLine],
+        orphans: Vec<String>,
+    ) -> Result<(), Failure> {
+        teller.tell(What::Planned {
+            changes: changes.iter().map(ChangeView::from).collect(),
+            bill: bill.iter().map(BillLine::from).collect(),
+            orphans,
+        })
+    }
+
+    /// Waits until the user has seen the plan. Gives the addresses whose data may be lost.
+    async fn wait_for_approval(&mut self, changes: &[Change]) -> Result<BTreeSet<String>, Failure> {
+        let losses: Vec<String> =
+            changes.iter().filter(|c| c.loses_data()).map(|c| c.resource.address.to_string()).collect();
+        match self.commands.recv().await {
+            Some(Command::Approve { losing_data }) if losing_data || losses.is_empty() => {
+                Ok(losses.into_iter().collect())
+            }
+            Some(Command::Approve { .. }) => {
+                Err(Failure::new(Kind::Human, format!("data would be lost: {}", losses.join(", ")))
+                    .hint("make a copy of it first; then add --allow-data-loss. Nothing was done"))
+            }
+            Some(Command::Decline(failure)) => Err(failure),
+            None => Err(Failure::new(Kind::Stopped, "nobody approved the plan").hint("nothing was done")),
+        }
+    }
+
+    fn over_budget(&self, bill: &[PriceLine]) -> Option<Failure> {
+        let budget = self.playbook.budget.as_ref()?.money();
+        let over = |text: String| Some(Failure::new(Kind::Budget, text).hint("raise `budget`, or choose a smaller `size`; nothing was done"));
+        for sum in totals(bill) {
+            if sum.currency != budget.currency {
+                return over(format!("the bill is {sum} a month, which a budget in {} cannot judge", budget.currency));
+            }
+            if sum.amount > budget.amount {
+                let dearest = bill.iter().max_by_key(|line| line.monthly.amount)?;
+                return over(format!(
+                    "the plan costs {sum} a month, more than the budget of {budget}; the largest part is {} with {}",
+                    dearest.what, dearest.monthly
+                ));
+            }
+        }
+        None
+    }
+
+    /// Checks, before anything is asked of the world, that every secret has a value and that a key to log
+    /// in with is here. Fails as `Human`.
+    fn check_keys(&self, survey: &Survey) -> Result<(), Failure> {
+        let mut asked = BTreeSet::new();
+        for resource in &survey.wanted {
+            if let Spec::File(file) = &resource.spec {
+                for part in file.content.parts() {
+                    if let Value::Secret(name, _) = part
+                        && self.doors.keys.get(name).is_none()
+                    {
+                        return Err(Failure::new(Kind::Human, format!("the secret `{name}` has no value"))
+                            .hint(format!("{}; nothing was done", self.doors.keys.how_to_set(name))));
+                    }
+                }
+            }
+            if let Some(at) = &resource.on
+                && asked.insert(&at.keys)
+            {
+                self.doors.ssh.has_key(&at.keys)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the loop came to.
+struct Reached {
+    changes: usize,
+    failure: Option<Failure>,
+}
+
+fn conflict(changes: &[Change]) -> Option<Failure> {
+    changes.iter().find_map(|change| match &change.verb {
+        Verb::Conflict(what) => Some(
+            Failure::new(Kind::Conflict, format!("{} is in the way", change.resource.address))
+                .because(what.clone())
+                .hint("nothing was done"),
+        ),
+        _ => None,
+    })
+}
+
+fn drift(changes: &[Change]) -> Failure {
+    let names: Vec<String> =
+        changes.iter().filter(|c| !c.is_keep()).map(|c| c.resource.address.to_string()).take(5).collect();
+    let more = changes.iter().filter(|c| !c.is_keep()).count().saturating_sub(names.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Failure::new(Kind::Drift, format!("the world differs from the playbook: {}{more}", names.join(", ")))
+        .hint("`landfall apply` makes it as the playbook says")
+}

@@ -1,0 +1,117 @@
+//! Taking everything away: what the playbook wants and has, and whatever else carries its mark.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::engine::survey::{Lane, Survey, lane_of};
+use crate::engine::teller::Teller;
+use crate::engine::{Goal, Reached, Run};
+use crate::model::diff::{Change, ReadyChange, Verb, absent};
+use crate::model::event::What;
+use crate::model::failure::{Failure, Kind};
+use crate::model::resource::{Address, Observed, Owned, Spec};
+use crate::providers;
+
+/// How long the clouds may take until nothing is left.
+const GONE_DEADLINE: Duration = Duration::from_secs(120);
+
+impl Run {
+    /// Deletes in reverse order, hosts that stay first. Done when looking finds nothing of ours.
+    pub(super) async fn destroy(&mut self, teller: &Teller) -> Result<Reached, Failure> {
+        let survey = Survey::take(self, teller, Goal::Destroy).await?;
+        let unreached = Observed::Unreached;
+        let mut changes: Vec<Change> = survey
+            .wanted
+            .iter()
+            .map(|want| absent(want, survey.seen.get(&want.address).unwrap_or(&unreached)))
+            .filter(|change| !change.is_keep())
+            .collect();
+        changes.reverse();
+        let orphans: Vec<Owned> = survey
+            .owned
+            .iter()
+            .filter(|owned| !changes.iter().any(|change| change.resource.address == owned.address))
+            .cloned()
+            .collect();
+        let names = orphans.iter().map(|owned| owned.address.to_string()).collect();
+        self.tell_plan(teller, &changes, &[], names)?;
+        if changes.is_empty() && orphans.is_empty() {
+            return Ok(Reached { changes: 0, failure: None });
+        }
+        self.wait_for_approval(&data_losses(&changes)).await?;
+
+        let mut lanes: BTreeMap<Lane, Vec<ReadyChange>> = BTreeMap::new();
+        for change in changes {
+            let lane = lane_of(&change.resource);
+            let ready = ReadyChange::new(change).map_err(|key| {
+                Failure::new(Kind::Failed, format!("what to delete depends on the unknown output `{key}`"))
+            })?;
+            lanes.entry(lane).or_default().push(ready);
+        }
+        // Hosts before clouds: a place sorts after none.
+        for ((name, _), changes) in lanes.into_iter().rev() {
+            let addresses = changes.iter().map(|change| change.resource.address.to_string()).collect();
+            teller.tell(What::Intended { addresses })?;
+            self.delete(name, &changes, teller).await?;
+        }
+        for owned in &orphans {
+            let report = teller.report(true);
+            teller.tell(What::Intended { addresses: vec![owned.address.to_string()] })?;
+            report.tell(crate::model::event::Progress::Started(owned.address.clone()));
+            if let Some(provider) = providers::find(owned.address.provider) {
+                provider.remove(&self.doors, owned, &report).await.inspect_err(|failure| {
+                    teller.tell_failed(failure);
+                })?;
+            }
+            report.tell(crate::model::event::Progress::Done(owned.address.clone()));
+        }
+        self.look_until_gone(&survey, teller).await?;
+        Ok(Reached { changes: teller.done(), failure: None })
+    }
+
+    async fn delete(&self, name: &str, changes: &[ReadyChange], teller: &Teller) -> Result<(), Failure> {
+        let Some(provider) = providers::find(name) else { return Ok(()) };
+        // Deleting is safe to repeat: an answer that was lost is asked for again by the door itself.
+        provider.apply(&self.doors, changes, &teller.report(true)).await.map(|_| ()).map_err(|failure| {
+            teller.tell_failed(&failure);
+            failure
+        })
+    }
+
+    /// A delete that says it is done may not be: only looking tells.
+    async fn look_until_gone(&self, survey: &Survey, teller: &Teller) -> Result<(), Failure> {
+        let clouds: BTreeSet<&'static str> = survey.wanted.iter().map(|r| r.address.provider).collect();
+        let begun = Instant::now();
+        let mut gap = Duration::from_millis(500);
+        loop {
+            let mut left: Vec<Address> = Vec::new();
+            for name in &clouds {
+                if let Some(provider) = providers::find(name).filter(|provider| provider.api().is_some()) {
+                    let stock =
+                        provider.take_stock(&self.doors, &self.playbook.name, &[], &teller.report(true)).await?;
+                    left.extend(stock.owned.into_iter().map(|owned| owned.address));
+                }
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() > GONE_DEADLINE {
+                left.iter().for_each(|address| teller.note_existing(address, true));
+                let names: Vec<String> = left.iter().map(ToString::to_string).collect();
+                return Err(Failure::new(Kind::Failed, format!("still there, and still costing: {}", names.join(", ")))
+                    .hint("run `landfall destroy` again; if it stays, delete it in the provider's console"));
+            }
+            sleep(gap).await;
+            gap = (gap * 2).min(Duration::from_secs(8));
+        }
+    }
+}
+
+/// The changes for which a second word is asked. Destroying is the word for a server; its volume, and the
+/// data on a host that stays, need their own.
+fn data_losses(changes: &[Change]) -> Vec<Change> {
+    let needs_word = |change: &&Change| !matches!(change.resource.spec, Spec::Server(_)) && change.verb == Verb::Delete;
+    changes.iter().filter(needs_word).cloned().collect()
+}

@@ -1,0 +1,94 @@
+//! The ready set: what can begin does. Resources on one host keep the order of the file; everything else
+//! runs side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::task::JoinSet;
+
+use crate::engine::Run;
+use crate::engine::settle::settle;
+use crate::engine::survey::{Lane, Survey, lane_of};
+use crate::engine::teller::Teller;
+use crate::model::failure::{Failure, Kind};
+use crate::model::resource::{Address, Observed, Resource};
+use crate::providers;
+
+/// Makes everything as it is wanted.
+pub async fn carry_out(
+    run: &Run,
+    mut survey: Survey,
+    allowed: BTreeSet<String>,
+    teller: &Teller,
+) -> Result<(), Failure> {
+    let mut settled: BTreeSet<Address> = BTreeSet::new();
+    let mut busy: BTreeSet<Lane> = BTreeSet::new();
+    let mut tasks = JoinSet::new();
+    let mut failed: Option<Failure> = None;
+    loop {
+        survey.work_out(run)?;
+        if failed.is_none() && !teller.report(false).stopping() {
+            for (lane, batch) in ready(&survey, &settled, &busy) {
+                let provider = providers::find(lane.0)
+                    .ok_or_else(|| Failure::new(Kind::Failed, format!("there is no provider `{}`", lane.0)))?;
+                // A lane that was looked at in the survey is not looked at again.
+                let seen: Option<Vec<Observed>> = batch
+                    .iter()
+                    .map(|resource| survey.seen.get(&resource.address).cloned())
+                    .collect::<Option<Vec<_>>>();
+                let (doors, allowed, teller) = (run.doors.clone(), allowed.clone(), teller.clone());
+                busy.insert(lane.clone());
+                tasks.spawn(async move {
+                    let after = settle(provider, &doors, &batch, seen, &allowed, &teller).await;
+                    (lane, batch, after)
+                });
+            }
+        }
+        let Some(ended) = tasks.join_next().await else { break };
+        let (lane, batch, after) =
+            ended.map_err(|e| Failure::new(Kind::Failed, "a part of the run broke off").because(e))?;
+        busy.remove(&lane);
+        match after {
+            Ok(after) => {
+                for (resource, seen) in batch.iter().zip(after) {
+                    survey.note(resource, seen);
+                    settled.insert(resource.address.clone());
+                }
+            }
+            // The others are let finish; nothing new begins.
+            Err(failure) => failed = failed.or(Some(failure)),
+        }
+    }
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    if teller.report(false).stopping() && survey.wanted.iter().any(|resource| !settled.contains(&resource.address)) {
+        return Err(Failure::new(Kind::Stopped, "stopped as you asked, after the change in hand"));
+    }
+    match survey.wanted.iter().find(|resource| !settled.contains(&resource.address)) {
+        None => Ok(()),
+        Some(resource) => {
+            let key = resource.unknown().map_or_else(String::new, |key| key.to_string());
+            Err(Failure::new(Kind::Failed, format!("{} waits for the output `{key}`, which nothing gives", resource.address))
+                .hint("a server made without Landfall lacks its label `landfall-host-key`: destroy it, or use provider `existing`"))
+        }
+    }
+}
+
+/// What can begin now, by lane: everything that waits for no output, and on a host only as far as nothing
+/// before it waits.
+fn ready(survey: &Survey, settled: &BTreeSet<Address>, busy: &BTreeSet<Lane>) -> BTreeMap<Lane, Vec<Resource>> {
+    let mut lanes: BTreeMap<Lane, Vec<Resource>> = BTreeMap::new();
+    let mut waiting: BTreeSet<Lane> = BTreeSet::new();
+    for resource in survey.wanted.iter().filter(|resource| !settled.contains(&resource.address)) {
+        let lane = lane_of(resource);
+        if busy.contains(&lane) || waiting.contains(&lane) {
+            continue;
+        }
+        if resource.unknown().is_none() {
+            lanes.entry(lane).or_default().push(resource.clone());
+        } else if resource.on.is_some() {
+            waiting.insert(lane);
+        }
+    }
+    lanes
+}

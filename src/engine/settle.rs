@@ -1,0 +1,160 @@
+//! One batch: change what differs, then look until nothing does.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::doors::Doors;
+use crate::engine::teller::Teller;
+use crate::model::diff::{Change, FieldChange, ReadyChange, Verb, diff};
+use crate::model::event::What;
+use crate::model::failure::{Failure, Kind};
+use crate::model::resource::{Address, Observed, Resource};
+use crate::providers::Provider;
+
+/// How long a cloud may take until it shows what was done.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
+/// How often a batch whose connection was lost is taken up again.
+const RESUMPTIONS: usize = 3;
+
+/// Makes `want`, resources of one lane in order, as they shall be. `seen` is what is known of them; `None`
+/// looks first. Gives what is there afterwards. Data is lost only at the addresses in `allowed`.
+pub async fn settle(
+    provider: &dyn Provider,
+    doors: &Doors,
+    want: &[Resource],
+    seen: Option<Vec<Observed>>,
+    allowed: &BTreeSet<String>,
+    teller: &Teller,
+) -> Result<Vec<Observed>, Failure> {
+    let report = teller.report(false);
+    let mut have = match seen {
+        Some(seen) => seen,
+        None => provider.observe(doors, want, &report).await?,
+    };
+    let mut resumptions = 0;
+    loop {
+        let todo = ready(want, &have, allowed)?;
+        if todo.is_empty() {
+            return Ok(have);
+        }
+        let addresses = todo.iter().map(|change| change.resource.address.to_string()).collect();
+        teller.tell(What::Intended { addresses })?;
+        match provider.apply(doors, &todo, &report).await {
+            Ok(Some(after)) => {
+                for (change, seen) in todo.iter().zip(after) {
+                    put(want, &mut have, &change.resource.address, seen);
+                }
+                return match differing(want, &have).first() {
+                    None => Ok(have),
+                    Some(change) => Err(unsettled(change)),
+                };
+            }
+            Ok(None) => return look_until_settled(provider, doors, want, teller).await,
+            Err(failure) if failure.kind == Kind::Lost && resumptions < RESUMPTIONS && !report.stopping() => {
+                resumptions += 1;
+                let failed = teller.tell_failed(&failure);
+                // Never sent again: looked for instead. Only what is seen to be missing is a failure.
+                have = look_for_lost(provider, doors, want, &failed, teller).await.map_err(|_| failure)?;
+            }
+            Err(failure) => {
+                teller.tell_failed(&failure);
+                return Err(failure);
+            }
+        }
+    }
+}
+
+/// The changes that remain, in order. Fails on a conflict and on a loss of data nobody allowed.
+fn ready(want: &[Resource], have: &[Observed], allowed: &BTreeSet<String>) -> Result<Vec<ReadyChange>, Failure> {
+    let mut todo = Vec::new();
+    for change in differing(want, have) {
+        let address = change.resource.address.to_string();
+        if let Verb::Conflict(what) = &change.verb {
+            return Err(Failure::new(Kind::Conflict, format!("{address} is in the way")).because(what.clone()));
+        }
+        if change.loses_data() && !allowed.contains(&address) {
+            return Err(Failure::new(Kind::Human, format!("{address} would have to be made anew, and its data would be lost"))
+                .hint("the approved plan did not say so: look at `landfall plan`, then apply again"));
+        }
+        todo.push(ReadyChange::new(change).map_err(|key| {
+            Failure::new(Kind::Failed, format!("{address} waits for the output `{key}`, which does not exist"))
+        })?);
+    }
+    Ok(todo)
+}
+
+fn differing(want: &[Resource], have: &[Observed]) -> Vec<Change> {
+    want.iter().zip(have).map(|(want, have)| diff(want, have)).filter(|change| !change.is_keep()).collect()
+}
+
+fn put(want: &[Resource], have: &mut [Observed], address: &Address, seen: Observed) {
+    if let Some(index) = want.iter().position(|resource| resource.address == *address) {
+        have[index] = seen;
+    }
+}
+
+async fn look_until_settled(
+    provider: &dyn Provider,
+    doors: &Doors,
+    want: &[Resource],
+    teller: &Teller,
+) -> Result<Vec<Observed>, Failure> {
+    let report = teller.report(false);
+    let begun = Instant::now();
+    let mut gap = Duration::from_millis(500);
+    loop {
+        let have = provider.observe(doors, want, &report).await?;
+        let differing = differing(want, &have);
+        let Some(first) = differing.first() else { return Ok(have) };
+        if begun.elapsed() > SETTLE_DEADLINE {
+            return Err(unsettled(first));
+        }
+        sleep(gap).await;
+        gap = (gap * 2).min(Duration::from_secs(8));
+    }
+}
+
+/// Looks at `want` until what was `failed` is there, for a while. Fails when it does not appear.
+async fn look_for_lost(
+    provider: &dyn Provider,
+    doors: &Doors,
+    want: &[Resource],
+    failed: &[Address],
+    teller: &Teller,
+) -> Result<Vec<Observed>, Failure> {
+    let report = teller.report(false);
+    let mut gap = Duration::from_secs(1);
+    for _ in 0..5 {
+        sleep(gap).await;
+        gap *= 2;
+        let have = provider.observe(doors, want, &report).await?;
+        let missing = |address: &Address| {
+            want.iter().zip(&have).any(|(w, h)| w.address == *address && matches!(h, Observed::Absent))
+        };
+        // On a host nothing is bought: what is missing there is simply done again.
+        if provider.name() == "host" || !failed.iter().any(missing) {
+            return Ok(have);
+        }
+    }
+    Err(Failure::new(Kind::Lost, "it did not appear"))
+}
+
+fn unsettled(change: &Change) -> Failure {
+    let fields: Vec<String> = match &change.verb {
+        Verb::Update(fields) | Verb::Replace(fields) => fields.iter().map(in_words).collect(),
+        _ => vec!["it is not there".to_owned()],
+    };
+    Failure::new(Kind::Failed, format!("{} did not become as wanted", change.resource.address))
+        .because(fields.join("; "))
+        .hint("something else may be changing it: run the same command again, and look at it if that does not help")
+}
+
+fn in_words(change: &FieldChange) -> String {
+    let short = |value: &Option<crate::model::value::Value>| {
+        let text = value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        if text.contains('\n') || text.chars().count() > 60 { "something else".to_owned() } else { text }
+    };
+    format!("{} is {}, not {}", change.field, short(&change.from), short(&change.to))
+}

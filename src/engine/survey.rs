@@ -1,0 +1,167 @@
+//! The first look: everything that can be seen at once, by provider, side by side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::doors::Doors;
+use crate::engine::teller::Teller;
+use crate::engine::{Goal, Run};
+use crate::model::diff::{Change, diff};
+use crate::model::failure::{Failure, Kind};
+use crate::model::money::PriceLine;
+use crate::model::name::Name;
+use crate::model::problem::Problem;
+use crate::model::resource::{Address, Observed, Owned, Resource, Stock};
+use crate::model::value::{OutputKey, Outputs};
+use crate::{providers, steps};
+
+/// One provider, at one place: what it is asked travels together.
+pub type Lane = (&'static str, Option<Name>);
+
+/// The lane of a resource.
+pub fn lane_of(resource: &Resource) -> Lane {
+    (resource.address.provider, resource.address.place.clone())
+}
+
+/// What is wanted, what was seen, and what follows from it.
+pub struct Survey {
+    /// Every resource, in order, with the outputs known so far.
+    pub wanted: Vec<Resource>,
+    /// What was seen of each.
+    pub seen: BTreeMap<Address, Observed>,
+    /// Outputs known so far.
+    pub outputs: Outputs,
+    /// What carries our mark in the clouds.
+    pub owned: Vec<Owned>,
+    /// What it all costs per month, net.
+    pub bill: Vec<PriceLine>,
+}
+
+impl Survey {
+    /// Looks at the clouds, and then at every host that is there, unless all shall go: then hosts of the
+    /// clouds go with their servers and are not looked at.
+    pub async fn take(run: &Run, teller: &Teller, goal: Goal) -> Result<Survey, Failure> {
+        let mut survey = Survey {
+            wanted: vec![],
+            seen: BTreeMap::new(),
+            outputs: Outputs::new(),
+            owned: vec![],
+            bill: vec![],
+        };
+        survey.work_out(run)?;
+        if goal == Goal::Apply {
+            run.check_keys(&survey)?;
+        }
+        survey.look(run, teller, goal, |resource| resource.on.is_none()).await?;
+        survey.work_out(run)?;
+        let goes_with_its_server = |resource: &Resource| {
+            goal == Goal::Destroy
+                && survey.wanted.iter().any(|other| other.step == resource.step_of_host() && other.address.provider != "existing" && other.on.is_none())
+        };
+        let hosts: Vec<Address> = survey
+            .wanted
+            .iter()
+            .filter(|r| r.on.as_ref().is_some_and(|at| at.unknown().is_none()) && !goes_with_its_server(r))
+            .map(|r| r.address.clone())
+            .collect();
+        survey.look(run, teller, goal, |resource| hosts.contains(&resource.address)).await?;
+        survey.work_out(run)?;
+        teller.note_bill(&survey.bill);
+        for (address, seen) in &survey.seen {
+            teller.note_existing(address, matches!(seen, Observed::Present { ours: true, .. }));
+        }
+        for owned in &survey.owned {
+            teller.note_existing(&owned.address, true);
+        }
+        Ok(survey)
+    }
+
+    /// Works out anew what is wanted, with the outputs known now.
+    pub fn work_out(&mut self, run: &Run) -> Result<(), Failure> {
+        self.wanted = steps::desired(&run.playbook, &self.outputs, &run.sources).map_err(|problems| {
+            // Checked when the playbook was read; what is found only now is told all the same.
+            let text: Vec<String> = problems.iter().map(|problem: &Problem| problem.message.clone()).collect();
+            Failure::new(Kind::Playbook, text.join("; "))
+        })?;
+        Ok(())
+    }
+
+    /// Takes in what was seen of `resource`.
+    pub fn note(&mut self, resource: &Resource, seen: Observed) {
+        if let Observed::Present { outputs, .. } = &seen {
+            for (name, value) in outputs {
+                let key = OutputKey { step: resource.step.clone(), name: (*name).to_owned() };
+                self.outputs.insert(key, value.clone());
+            }
+        }
+        self.seen.insert(resource.address.clone(), seen);
+    }
+
+    /// What must change, in order.
+    pub fn changes(&self) -> Vec<Change> {
+        let unreached = Observed::Unreached;
+        self.wanted.iter().map(|want| diff(want, self.seen.get(&want.address).unwrap_or(&unreached))).collect()
+    }
+
+    /// What is ours and no longer wanted.
+    pub fn orphans(&self) -> Vec<String> {
+        let wanted = |owned: &&Owned| !self.wanted.iter().any(|resource| resource.address == owned.address);
+        self.owned.iter().filter(wanted).map(|owned| owned.address.to_string()).collect()
+    }
+
+    async fn look(
+        &mut self,
+        run: &Run,
+        teller: &Teller,
+        goal: Goal,
+        choose: impl Fn(&Resource) -> bool,
+    ) -> Result<(), Failure> {
+        let mut lanes: BTreeMap<Lane, Vec<Resource>> = BTreeMap::new();
+        for resource in self.wanted.iter().filter(|resource| choose(resource)) {
+            lanes.entry(lane_of(resource)).or_default().push(resource.clone());
+        }
+        let mut looking = JoinSet::new();
+        for (lane, resources) in lanes {
+            let (doors, name, report) = (run.doors.clone(), run.playbook.name.clone(), teller.report(false));
+            looking.spawn(async move {
+                let stock = stock(&doors, lane, &name, &resources, &report).await;
+                (resources, stock)
+            });
+        }
+        let mut failed = None;
+        while let Some(looked) = looking.join_next().await {
+            let (resources, stock) =
+                looked.map_err(|e| Failure::new(Kind::Failed, "looking at the world broke off").because(e))?;
+            match stock {
+                Ok(stock) => {
+                    for (resource, seen) in resources.iter().zip(stock.seen) {
+                        self.note(resource, seen);
+                    }
+                    self.owned.extend(stock.owned);
+                    match (stock.bill, goal) {
+                        (Ok(bill), _) => self.bill.extend(bill),
+                        // What cannot be ordered matters only to those who would order it.
+                        (Err(failure), Goal::Plan | Goal::Apply) => failed = failed.or(Some(failure)),
+                        (Err(_), Goal::Check | Goal::Destroy) => {}
+                    }
+                }
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+async fn stock(
+    doors: &Arc<Doors>,
+    lane: Lane,
+    playbook: &Name,
+    resources: &[Resource],
+    report: &crate::model::event::Report,
+) -> Result<Stock, Failure> {
+    let provider = providers::find(lane.0)
+        .ok_or_else(|| Failure::new(Kind::Failed, format!("there is no provider `{}`", lane.0)))?;
+    provider.take_stock(doors, playbook, resources, report).await
+}

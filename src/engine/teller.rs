@@ -1,0 +1,169 @@
+//! Tells what happens: to the journal first, then to whoever listens. Keeps in mind what exists.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::cupboard::journal::Journal;
+use crate::model::event::{BillLine, Event, FailureView, Progress, Report, VERSION, What};
+use crate::model::failure::Failure;
+use crate::model::money::PriceLine;
+use crate::model::resource::Address;
+
+/// The one place events come from. Cheap to clone.
+#[derive(Clone)]
+pub struct Teller {
+    inner: Arc<Mutex<Inner>>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Inner {
+    seq: u64,
+    begun: Instant,
+    events: mpsc::UnboundedSender<Event>,
+    journal: Option<Journal>,
+    running: BTreeMap<Address, Instant>,
+    failed: Vec<Address>,
+    done: usize,
+    exists: BTreeMap<Address, bool>,
+    bill: Vec<PriceLine>,
+}
+
+impl Teller {
+    /// A teller without a journal yet.
+    pub fn new(events: mpsc::UnboundedSender<Event>, stop: Arc<AtomicBool>) -> Teller {
+        let inner = Inner {
+            seq: 0,
+            begun: Instant::now(),
+            events,
+            journal: None,
+            running: BTreeMap::new(),
+            failed: vec![],
+            done: 0,
+            exists: BTreeMap::new(),
+            bill: vec![],
+        };
+        Teller { inner: Arc::new(Mutex::new(inner)), stop }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells that the run begins, in `journal` if there is one.
+    pub fn begin(&self, command: &str, playbook: &str, journal: Option<Journal>) -> Result<(), Failure> {
+        let run = journal.as_ref().map(|journal| journal.run().to_owned());
+        self.inner().journal = journal;
+        self.tell(What::RunStarted { command: command.to_owned(), playbook: playbook.to_owned(), run })
+    }
+
+    /// Tells one thing. Fails when the journal cannot be written.
+    pub fn tell(&self, what: What) -> Result<(), Failure> {
+        self.inner().tell(what)
+    }
+
+    /// Tells that the run has ended. A journal that cannot be written does not change how it ended.
+    pub fn finish(
+        &self,
+        code: u8,
+        changes: usize,
+        failure: Option<FailureView>,
+        exists: Vec<String>,
+        bill: Vec<BillLine>,
+    ) {
+        let took_ms = millis(self.inner().begun);
+        let _ = self.tell(What::RunFinished { code, changes, failure, exists, bill, took_ms });
+    }
+
+    /// Keeps in mind that `address` is there and ours, or that it is not.
+    pub fn note_existing(&self, address: &Address, there: bool) {
+        self.inner().exists.insert(address.clone(), there);
+    }
+
+    /// Keeps the bill in mind.
+    pub fn note_bill(&self, bill: &[PriceLine]) {
+        self.inner().bill = bill.to_vec();
+    }
+
+    /// What is there and ours in the clouds, and what that costs.
+    pub fn exists(&self) -> (Vec<String>, Vec<BillLine>) {
+        let inner = self.inner();
+        let there = |address: &Address| inner.exists.get(address).copied().unwrap_or(false);
+        let names = inner.exists.keys().filter(|a| a.place.is_none() && there(a)).map(ToString::to_string).collect();
+        let bill = inner.bill.iter().filter(|line| there(&line.address)).map(BillLine::from).collect();
+        (names, bill)
+    }
+
+    /// How many changes have been made.
+    pub fn done(&self) -> usize {
+        self.inner().done
+    }
+
+    /// Tells that what was under way has failed, because of `failure`. Gives the addresses.
+    pub fn tell_failed(&self, failure: &Failure) -> Vec<Address> {
+        let mut inner = self.inner();
+        let mut failed = std::mem::take(&mut inner.failed);
+        if failed.is_empty() {
+            failed = inner.running.keys().cloned().collect();
+        }
+        for address in &failed {
+            inner.running.remove(address);
+            let _ = inner.tell(What::ChangeFailed { address: address.to_string(), failure: failure.into() });
+        }
+        failed
+    }
+
+    /// A report for a provider. `deleting` says that what is done there is no longer there.
+    pub fn report(&self, deleting: bool) -> Report {
+        let teller = self.clone();
+        Report::new(
+            move |progress| {
+                let mut inner = teller.inner();
+                let what = match progress {
+                    Progress::Started(address) => {
+                        inner.running.insert(address.clone(), Instant::now());
+                        What::ChangeStarted { address: address.to_string() }
+                    }
+                    Progress::Done(address) => {
+                        let took_ms = inner.running.remove(&address).map_or(0, millis);
+                        inner.done += 1;
+                        inner.exists.insert(address.clone(), !deleting);
+                        What::ChangeDone { address: address.to_string(), took_ms }
+                    }
+                    Progress::Failed(address) => {
+                        inner.failed.push(address);
+                        return;
+                    }
+                    Progress::Waiting(what) => What::Waiting { what },
+                    Progress::Retrying(what, attempt, wait_ms) => What::Retrying { what, attempt, wait_ms },
+                    Progress::Note(text) => What::Note { text },
+                };
+                // What was intended is on the disk already; a report that cannot be kept is still shown.
+                let _ = inner.tell(what);
+            },
+            self.stop.clone(),
+        )
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, what: What) -> Result<(), Failure> {
+        self.seq += 1;
+        let event = Event { v: VERSION, seq: self.seq, at: Timestamp::now(), event: what };
+        let kept = match &mut self.journal {
+            Some(journal) => journal.write(&event),
+            None => Ok(()),
+        };
+        // Nobody listening is no reason to stop.
+        let _ = self.events.send(event);
+        kept
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

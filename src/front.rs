@@ -1,0 +1,54 @@
+//! Front ends: the same events, shown to people or handed to machines.
+
+pub mod json;
+pub mod plain;
+pub mod plan;
+
+use std::io::{IsTerminal, Write};
+
+use tokio::sync::mpsc;
+
+use crate::model::event::Event;
+
+/// How events are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// One JSON event per line on standard output.
+    Json,
+    /// Lines and bars for people.
+    Plain {
+        /// Only the plan's summary, failures and the end.
+        quiet: bool,
+    },
+}
+
+/// Can a person be asked? Only where both input and output are a terminal.
+pub fn is_interactive() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Shows events until the last one.
+pub async fn show(style: Style, mut events: mpsc::UnboundedReceiver<Event>, mut on_plan: impl FnMut(&plan::Summary)) {
+    let mut plain = plain::Plain::new(matches!(style, Style::Plain { quiet: true }));
+    while let Some(event) = events.recv().await {
+        match style {
+            Style::Json => json::show(&event),
+            Style::Plain { .. } => plain.show(&event),
+        }
+        if let crate::model::event::What::Planned { changes, .. } = &event.event {
+            on_plan(&plan::Summary::of(changes));
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has gone away is no failure of ours.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes to standard error.
+pub fn complain(text: &str) {
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
