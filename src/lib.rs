@@ -10,5 +10,6 @@ pub mod engine;
 pub mod front;
 pub mod model;
 pub mod providers;
+pub mod rehearsal;
 pub mod steps;
 pub mod text;

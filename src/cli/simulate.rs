@@ -1,8 +1,63 @@
-//! `landfall simulate`.
+//! `landfall simulate`: simulated clouds, for people's own clients and tests.
 
-use crate::model::failure::Failure;
+use std::sync::Arc;
 
-/// Serves simulated clouds until told to stop.
-pub fn simulate(_apis: &[String], _hosts: bool) -> Result<u8, Failure> {
-    Ok(0)
+use serde_json::json;
+
+use crate::cli::go::{runtime, wait_for_signal};
+use crate::front;
+use crate::model::failure::{Failure, Kind};
+use crate::rehearsal::hetzner::{FAST, Hetzner};
+use crate::rehearsal::machines::{LocalHosts, Machines};
+use crate::rehearsal::serve::serve;
+
+/// Serves simulated clouds until told to stop. With `hosts`, their servers are real local hosts.
+pub fn simulate(_apis: &[String], hosts: bool) -> Result<u8, Failure> {
+    runtime()?.block_on(async {
+        let machines = match hosts {
+            true => Some(Arc::new(open_hosts(vec![]).await?)),
+            false => None,
+        };
+        let hetzner = Arc::new(Hetzner::new(machines.clone().map(|m| m as Arc<dyn Machines>), FAST));
+        let served = serve(hetzner.clone(), false).await.map_err(cannot_serve)?;
+        let line = json!({
+            "hetzner": { "url": served.url, "token": hetzner.token(), "read_only_token": hetzner.read_only_token() },
+        });
+        front::print(&format!("{line}\n"));
+        front::complain(&format!(
+            "hetzner: {} (HCLOUD_ENDPOINT, LANDFALL_HETZNER_URL); servers are {}; Ctrl-C ends it\n",
+            served.url,
+            if hosts { "local hosts" } else { "modelled: they have a state, but nothing runs on them" }
+        ));
+        wait_for_signal().await.map_err(|e| Failure::new(Kind::Failed, "cannot wait for Ctrl-C").because(e))?;
+        if let Some(machines) = machines {
+            machines.close().await;
+        }
+        Ok(0)
+    })
+}
+
+/// Why a port could not be had.
+pub fn cannot_serve(e: std::io::Error) -> Failure {
+    Failure::new(Kind::Failed, "cannot serve on the loopback address").because(e)
+}
+
+/// Local hosts, with their base image made if it is missing. Fails as `Human` where there is no engine.
+pub async fn open_hosts(stand_ins: Vec<crate::rehearsal::machines::StandIn>) -> Result<LocalHosts, Failure> {
+    let engine = LocalHosts::engine().await.map_err(|why| {
+        Failure::new(Kind::Human, "there is no Docker engine for local hosts")
+            .because(why)
+            .hint("install and start Docker, or run `make rehearse`, which does both")
+    })?;
+    if !LocalHosts::has_base_image(&engine).await {
+        front::complain("making the base image of local hosts: about two minutes, once\n");
+        LocalHosts::build_base_image(&engine).await.map_err(|why| {
+            Failure::new(Kind::Failed, "cannot make the base image of local hosts")
+                .because(why)
+                .hint("it needs root, debootstrap and a Debian mirror")
+        })?;
+    }
+    LocalHosts::open(engine, stand_ins)
+        .await
+        .map_err(|why| Failure::new(Kind::Failed, "cannot make a network for local hosts").because(why))
 }

@@ -1,0 +1,261 @@
+//! Machines that stand in for a cloud's servers: local Debian hosts in containers, booted by systemd, with
+//! the user data run by real cloud-init.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use crate::rehearsal::engine::Engine;
+
+/// What a new server is born with.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    /// The cloud's identifier.
+    pub id: i64,
+    /// Its IPv4 address.
+    pub address: String,
+    /// Its name.
+    pub host_name: String,
+    /// The image's name.
+    pub image: String,
+    /// What cloud-init shall do.
+    pub user_data: String,
+    /// Public keys that may log in as root, where the image lets root in.
+    pub root_keys: Vec<String>,
+}
+
+/// Machines behind a simulated cloud. Errors are sentences for the cloud's own error messages.
+#[async_trait]
+pub trait Machines: Send + Sync {
+    /// The IPv4 address with this number.
+    fn address(&self, number: u8) -> String;
+    /// Makes and boots a machine.
+    async fn bear(&self, birth: Birth) -> Result<(), String>;
+    /// Switches it: `poweron`, `poweroff`, `shutdown`, `reboot` or `reset`.
+    async fn switch(&self, id: i64, verb: &str) -> Result<(), String>;
+    /// Takes it away, with its disk.
+    async fn bury(&self, id: i64) -> Result<(), String>;
+}
+
+/// An image no registry can serve, and what stands in for it.
+#[derive(Clone, Debug)]
+pub struct StandIn {
+    /// The image's name.
+    pub image: String,
+    /// The port it listens on.
+    pub port: u16,
+    /// The path that answers when it is healthy.
+    pub health: String,
+}
+
+/// Containers of this machine's Docker engine, in a network of their own.
+pub struct LocalHosts {
+    engine: Engine,
+    base_image: String,
+    session: String,
+    prefix: String,
+    stand_ins: Vec<StandIn>,
+}
+
+/// Files the base image is made of.
+const INIT: &str = include_str!("../../templates/rehearsal/init");
+const STAND_INS: &str = include_str!("../../templates/rehearsal/stand-in-images");
+const BASE_IMAGE: &str = include_str!("../../templates/rehearsal/base-image");
+/// The label that says which rehearsal a container, network or volume belongs to.
+const LABEL: &str = "landfall.rehearsal";
+
+/// What lets systemd run in a container on cgroup v1 as well as v2, without `--privileged`, which fails
+/// where the machine itself lacks a capability. Each was needed on a Debian 12 machine.
+const RUN: &[&str] = &[
+    "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--cap-add=SYS_PTRACE", "--cap-add=NET_RAW",
+    "--cap-add=DAC_READ_SEARCH", "--cap-add=SYSLOG", "--cap-add=AUDIT_CONTROL", "--cap-add=SYS_NICE",
+    "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--security-opt=systempaths=unconfined",
+    "--cgroupns=private", "--device-cgroup-rule=a *:* rwm", "--tmpfs=/run", "--tmpfs=/tmp",
+    "--stop-signal=SIGRTMIN+3",
+];
+
+impl LocalHosts {
+    /// Is there an engine that can run hosts? The error says what is missing, and what to do.
+    pub async fn engine() -> Result<Engine, String> {
+        Engine::find().await
+    }
+
+    /// Is the base image there already?
+    pub async fn has_base_image(engine: &Engine) -> bool {
+        engine.docker(&["image", "inspect", "--format", "{{.Id}}", &base_image_name()]).await.is_ok()
+    }
+
+    /// Makes the base image, which takes some minutes, once. Fails with the last lines of the attempt.
+    pub async fn build_base_image(engine: &Engine) -> Result<(), String> {
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).map_err(|e| e.to_string());
+        put("init", INIT)?;
+        put("stand-in-images", STAND_INS)?;
+        put("base-image", BASE_IMAGE)?;
+        let script = folder.path().join("base-image");
+        engine.shell(&script, &[&base_image_name(), &folder.path().display().to_string()]).await.map(|_| ())
+    }
+
+    /// Makes a network for a new rehearsal, whose hosts serve `stand_ins`. What earlier rehearsals left
+    /// behind because they were killed is taken away first.
+    pub async fn open(engine: Engine, stand_ins: Vec<StandIn>) -> Result<LocalHosts, String> {
+        sweep(&engine, |session| !is_alive(session)).await;
+        let session = std::process::id().to_string();
+        let mut last = String::new();
+        // The first free network of a range nobody else is likely to use.
+        for third in 0..=255_u8 {
+            let prefix = format!("10.213.{third}");
+            let subnet = format!("--subnet={prefix}.0/24");
+            let label = format!("--label={LABEL}={session}");
+            let name = format!("landfall-{session}");
+            match engine.docker(&["network", "create", &subnet, &label, &name]).await {
+                Ok(_) => return Ok(LocalHosts { engine, base_image: base_image_name(), session, prefix, stand_ins }),
+                Err(why) if why.contains("overlap") => last = why,
+                Err(why) => return Err(why),
+            }
+        }
+        Err(last)
+    }
+
+    /// Reads a file on the machine with this address.
+    pub async fn read(&self, address: &str, path: &str) -> Result<String, String> {
+        let filter = format!("label={LABEL}={}", self.session);
+        let names = self.engine.docker(&["ps", "--filter", &filter, "--format", "{{.Names}}"]).await?;
+        for name in names.lines() {
+            let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+            if self.engine.docker(&["inspect", "--format", format, name]).await?.trim() == address {
+                return self.engine.docker(&["exec", name, "cat", path]).await;
+            }
+        }
+        Err(format!("no machine has the address {address}"))
+    }
+
+    /// Takes everything of this rehearsal away, and tells what is left all the same.
+    pub async fn close(&self) -> Vec<String> {
+        sweep(&self.engine, |session| session == self.session).await;
+        self.left().await.into_iter().filter(|name| !name.starts_with("network ")).collect()
+    }
+
+    /// Containers, volumes and networks of this rehearsal that exist.
+    pub async fn left(&self) -> Vec<String> {
+        let filter = format!("label={LABEL}={}", self.session);
+        let mut left = Vec::new();
+        for (kind, arguments) in [
+            ("container", ["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"].as_slice()),
+            ("volume", &["volume", "ls", "--filter", &filter, "--format", "{{.Name}}"]),
+            ("network", &["network", "ls", "--filter", &filter, "--format", "{{.Name}}"]),
+        ] {
+            let names = self.engine.docker(arguments).await.unwrap_or_default();
+            left.extend(names.lines().map(|name| format!("{kind} {name}")));
+        }
+        left
+    }
+
+    fn name(&self, id: i64) -> String {
+        format!("landfall-{}-{id}", self.session)
+    }
+
+    /// The files cloud-init reads, packed.
+    fn seed(&self, birth: &Birth) -> Result<Vec<u8>, String> {
+        let stand_ins: String =
+            self.stand_ins.iter().map(|s| format!("{} {} {}\n", s.image, s.port, s.health)).collect();
+        let meta_data = json!({
+            "instance-id": format!("landfall-{}", birth.id), "local-hostname": birth.host_name, "public-keys": birth.root_keys,
+        });
+        let files = [
+            ("var/lib/cloud/seed/nocloud/user-data", birth.user_data.clone()),
+            ("var/lib/cloud/seed/nocloud/meta-data", meta_data.to_string()),
+            ("etc/landfall-rehearsal/stand-ins", stand_ins),
+        ];
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o600);
+            archive.append_data(&mut header, Path::new(path), content.as_bytes()).map_err(|e| e.to_string())?;
+        }
+        archive.into_inner().map_err(|e| e.to_string())
+    }
+}
+
+#[async_trait]
+impl Machines for LocalHosts {
+    fn address(&self, number: u8) -> String {
+        format!("{}.{number}", self.prefix)
+    }
+
+    async fn bear(&self, birth: Birth) -> Result<(), String> {
+        if birth.image != "debian-13" {
+            return Err(format!("a rehearsal has no local host of image {}, only debian-13", birth.image));
+        }
+        let (name, label) = (self.name(birth.id), format!("--label={LABEL}={}", self.session));
+        let (volume, network) = (format!("{name}-docker"), format!("--network=landfall-{}", self.session));
+        self.engine.docker(&["volume", "create", &label, &volume]).await?;
+        let (mount, address) = (format!("--volume={volume}:/var/lib/docker"), format!("--ip={}", birth.address));
+        let (named, host_name) = (format!("--name={name}"), format!("--hostname={}", birth.host_name));
+        let mut arguments = vec!["create", &label, &named, &host_name, &network, &address, &mount];
+        arguments.extend(RUN);
+        if Path::new("/sys/fs/cgroup/memory").exists() {
+            // systemd 257 refuses cgroup v1 unless it is told to make do with it.
+            arguments.push("--env=SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1");
+        }
+        arguments.push(&self.base_image);
+        self.engine.docker(&arguments).await?;
+        self.engine.docker_with_input(&["cp", "-", &format!("{name}:/")], self.seed(&birth)?).await?;
+        self.engine.docker(&["start", &name]).await.map(|_| ())
+    }
+
+    async fn switch(&self, id: i64, verb: &str) -> Result<(), String> {
+        let name = self.name(id);
+        let arguments: &[&str] = match verb {
+            "poweron" => &["start", &name],
+            "poweroff" => &["kill", &name],
+            "shutdown" => &["stop", "--time=20", &name],
+            _ => &["restart", "--time=20", &name],
+        };
+        match self.engine.docker(arguments).await {
+            // Off already is as good as off.
+            Err(why) if verb == "poweroff" && why.contains("is not running") => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn bury(&self, id: i64) -> Result<(), String> {
+        let name = self.name(id);
+        self.engine.docker(&["rm", "--force", "--volumes", &name]).await?;
+        self.engine.docker(&["volume", "rm", "--force", &format!("{name}-docker")]).await.map(|_| ())
+    }
+}
+
+/// Takes away what belongs to the rehearsals that `condemned` chooses.
+async fn sweep(engine: &Engine, condemned: impl Fn(&str) -> bool) {
+    let filter = format!("label={LABEL}");
+    let format = format!("{{{{.Label \"{LABEL}\"}}}} {{{{.ID}}}}");
+    let volumes = format!("{{{{.Label \"{LABEL}\"}}}} {{{{.Name}}}}");
+    for (list, remove) in [
+        (["ps", "--all", "--filter", &filter, "--format", &format].as_slice(), ["rm", "--force", "--volumes"].as_slice()),
+        (&["volume", "ls", "--filter", &filter, "--format", &volumes], &["volume", "rm", "--force"]),
+        (&["network", "ls", "--filter", &filter, "--format", &format], &["network", "rm"]),
+    ] {
+        let listed = engine.docker(list).await.unwrap_or_default();
+        for (session, id) in listed.lines().filter_map(|line| line.split_once(' ')) {
+            if condemned(session) {
+                let mut arguments = remove.to_vec();
+                arguments.push(id);
+                let _ = engine.docker(&arguments).await;
+            }
+        }
+    }
+}
+
+/// Does the process that began this rehearsal still run?
+fn is_alive(session: &str) -> bool {
+    PathBuf::from(format!("/proc/{session}")).exists()
+}
+
+/// The base image's name. It changes with the files it is made of, so that an old one is never used.
+fn base_image_name() -> String {
+    let digest = crate::model::machine::digest([INIT, STAND_INS, BASE_IMAGE].concat().as_bytes());
+    format!("landfall-rehearsal:debian-13-{}", &digest[..12])
+}
