@@ -93,6 +93,10 @@ pub struct Outcome {
     pub code: u8,
     /// How many changes were made, or would be.
     pub changes: usize,
+    /// How many changes the plan held.
+    pub planned: usize,
+    /// What everything costs per month, net.
+    pub bill: Vec<BillLine>,
 }
 
 impl Run {
@@ -109,7 +113,8 @@ impl Run {
         let stopped_early = failure.as_ref().is_some_and(|f| f.kind != Kind::Drift) && goal.changes_the_world();
         let (exists, bill) = if stopped_early { teller.exists() } else { (vec![], vec![]) };
         teller.finish(code, changes, failure.as_ref().map(FailureView::from), exists, bill);
-        Outcome { code, changes }
+        let (planned, bill) = teller.plan();
+        Outcome { code, changes, planned, bill }
     }
 
     async fn go_to(&mut self, goal: Goal, teller: &Teller) -> Result<Reached, Failure> {
@@ -160,6 +165,7 @@ impl Run {
         bill: &[PriceLine],
         orphans: Vec<String>,
     ) -> Result<(), Failure> {
+        teller.note_plan(changes.iter().filter(|change| !change.is_keep()).count(), bill);
         teller.tell(What::Planned {
             changes: changes.iter().map(ChangeView::from).collect(),
             bill: bill.iter().map(BillLine::from).collect(),

@@ -1,9 +1,32 @@
-//! `landfall rehearse`.
+//! `landfall rehearse`: the whole run against simulated clouds and real local hosts, and what came of it.
+
+mod playbook;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::cli::Settings;
-use crate::model::failure::Failure;
+use tempfile::TempDir;
+
+use crate::cli::go::{self, listen_for_stop, refuse, run, runtime, wait_for_signal};
+use crate::cli::load::{Loaded, check, load};
+use crate::cli::rehearse::playbook::{Rehearsed, adapt};
+use crate::cli::simulate::{cannot_serve, open_hosts};
+use crate::cli::{Consent, Settings};
+use crate::cupboard::disk;
+use crate::cupboard::vault::Known;
+use crate::engine::{Goal, Outcome};
+use crate::front::{self, Style};
+use crate::model::event::{BillLine, Event, FailureView, VERSION, What};
+use crate::model::failure::{Failure, Kind};
+use crate::model::name::Name;
+use crate::model::secret::Secret;
+use crate::rehearsal::hetzner::{FAST, Hetzner};
+use crate::rehearsal::machines::{LocalHosts, Machines, StandIn};
+use crate::rehearsal::serve::{Served, serve};
+use crate::steps;
+use crate::text::duration;
 
 /// How a rehearsal shall be.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +37,254 @@ pub struct Wishes {
     pub stand_ins: bool,
 }
 
-/// Rehearses.
-pub fn rehearse(_: &Settings, _: &Path, _: Wishes) -> Result<u8, Failure> {
-    Ok(0)
+/// Rehearses the playbook at `path`: apply, apply again, check, look at it from outside, destroy, and see
+/// that nothing is left. Gives the exit code.
+pub fn rehearse(settings: &Settings, path: &Path, wishes: Wishes) -> Result<u8, Failure> {
+    let original = match load(path) {
+        Ok(loaded) => loaded,
+        Err(refused) => return Ok(refuse(settings.style, refused)),
+    };
+    runtime()?.block_on(async {
+        let stop = Arc::new(AtomicBool::new(false));
+        tokio::spawn(listen_for_stop(stop.clone(), false, settings.style));
+        let mut show = Show::new(settings.style);
+        show.tell(What::RunStarted {
+            command: "rehearse".into(),
+            playbook: original.playbook.name.to_string(),
+            run: None,
+        });
+        let stage = Stage::set(settings, path, &original, wishes, &mut show).await?;
+        let played = stage.play(&mut show, &stop, wishes).await;
+        let left = stage.machines.close().await;
+        let failure = match played {
+            Ok(()) if left.is_empty() => None,
+            Ok(()) => Some(Failure::new(Kind::Failed, format!("left behind: {}", left.join(", ")))),
+            Err(failure) => Some(failure),
+        };
+        Ok(show.end(failure))
+    })
+}
+
+/// Everything a rehearsal plays with.
+struct Stage {
+    settings: Settings,
+    text: String,
+    path: std::path::PathBuf,
+    token: String,
+    hetzner: Arc<Hetzner>,
+    _served: Served,
+    machines: Arc<LocalHosts>,
+    existing: Vec<i64>,
+    folder: TempDir,
+}
+
+impl Stage {
+    /// Makes the hosts' network, the simulators and a key pair, and adapts the playbook to them.
+    async fn set(
+        settings: &Settings,
+        path: &Path,
+        original: &Loaded,
+        wishes: Wishes,
+        show: &mut Show,
+    ) -> Result<Stage, Failure> {
+        let stand_ins = choose_stand_ins(original, wishes, show).await;
+        let machines = Arc::new(open_hosts(stand_ins).await?);
+        let hetzner = Arc::new(Hetzner::new(Some(machines.clone() as Arc<dyn Machines>), FAST));
+        let served = serve(hetzner.clone(), false).await.map_err(cannot_serve)?;
+        let folder = tempfile::tempdir().map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
+
+        let text = disk::read_playbook(path)?;
+        let key_file = folder.path().join("key");
+        let Rehearsed { text, births, notes } = adapt(&text, &original.playbook, &key_file, &*machines)?;
+        for note in notes {
+            show.tell(What::Note { text: note });
+        }
+        let mut existing = Vec::new();
+        for birth in births {
+            existing.push(birth.id);
+            machines.bear(birth).await.map_err(|why| Failure::new(Kind::Failed, "cannot start a local host").because(why))?;
+        }
+        let mut settings = settings.clone();
+        settings.endpoints.insert("hetzner".into(), served.url.clone());
+        settings.state = folder.path().join("state");
+        settings.key_file = Some(key_file);
+        let token = hetzner.token().to_owned();
+        Ok(Stage { settings, text, path: path.to_owned(), token, hetzner, _served: served, machines, existing, folder })
+    }
+
+    async fn play(&self, show: &mut Show, stop: &Arc<AtomicBool>, wishes: Wishes) -> Result<(), Failure> {
+        let applied = self.part(show, "apply", Goal::Apply, stop).await?;
+        show.bill = applied.bill;
+        let again = self.part(show, "apply again", Goal::Apply, stop).await?;
+        show.probe("second apply", again.planned == 0, crate::text::count(again.planned, "change"))?;
+        self.part(show, "check", Goal::Check, stop).await?;
+        show.probe("check", true, "everything is as the playbook says".into())?;
+        self.look_from_outside(show).await?;
+        if wishes.keep {
+            return self.wait(show).await;
+        }
+        self.part(show, "destroy", Goal::Destroy, stop).await?;
+        let held = self.hetzner.holds();
+        show.probe("what the simulated cloud holds", held.is_empty(), list(&held))?;
+        for id in &self.existing {
+            self.machines.bury(*id).await.map_err(|why| Failure::new(Kind::Failed, "a host stays").because(why))?;
+        }
+        let left: Vec<String> = self.machines.left().await.into_iter().filter(|l| !l.starts_with("network ")).collect();
+        show.probe("containers and volumes left", left.is_empty(), list(&left))
+    }
+
+    /// One run of the engine, as the command itself would do it.
+    async fn part(
+        &self,
+        show: &mut Show,
+        name: &'static str,
+        goal: Goal,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Outcome, Failure> {
+        let begun = Instant::now();
+        let loaded = self.load()?;
+        let token = Name::parse("hetzner-token").map(|name| Known::new(name, Secret::new(self.token.clone())));
+        let keys = Arc::new(token.ok_or_else(|| Failure::new(Kind::Failed, "bad token name"))?);
+        let doors = go::doors(&self.settings, keys, goal);
+        let consent = Consent { yes: true, losing_data: true };
+        let outcome = run(&self.settings, loaded, doors, goal, consent, stop.clone()).await;
+        show.parts.push((name, begun.elapsed()));
+        match outcome.code {
+            0 => Ok(outcome),
+            _ if stop.load(Ordering::Relaxed) => Err(Failure::new(Kind::Stopped, "stopped as you asked")),
+            3 => Err(Failure::new(Kind::Drift, "a host that was just made differs from the playbook")),
+            code => Err(Failure::new(Kind::Failed, format!("`{name}` ended with exit code {code}"))),
+        }
+    }
+
+    fn load(&self) -> Result<Loaded, Failure> {
+        check(&self.path, &self.text)
+            .map_err(|_| Failure::new(Kind::Failed, "the playbook cannot be adapted to a rehearsal"))
+    }
+
+    /// Fetches every app's page through the proxy, as a visitor would.
+    async fn look_from_outside(&self, show: &mut Show) -> Result<(), Failure> {
+        let loaded = self.load()?;
+        for site in playbook::sites(&loaded.playbook) {
+            let address = match site.address {
+                Some(address) => address,
+                None => self.hetzner.address_of(&format!("{}-{}", loaded.playbook.name, site.server)).unwrap_or_default(),
+            };
+            // Caddy's own authority, from the host itself: the certificate is verified like any other.
+            let authority = self.folder.path().join("authority.crt");
+            let path = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt";
+            let root = self.machines.read(&address, path).await;
+            let root = root.map_err(|why| Failure::new(Kind::Failed, "cannot read Caddy's root certificate").because(why))?;
+            std::fs::write(&authority, root).map_err(|e| Failure::new(Kind::Failed, "cannot write a file").because(e))?;
+
+            let url = format!("https://{}/", site.host);
+            let engine = self.machines.engine_used();
+            let page = engine.fetch(&url, &site.host, &address, &authority).await.unwrap_or_else(|why| why);
+            let status = page.lines().next().unwrap_or_default().trim().to_owned();
+            let text = page.split("\r\n\r\n").nth(1).unwrap_or_default().trim().replace('\n', " ");
+            let seen: String = format!("{status}, “{text}”").chars().take(90).collect();
+            show.probe(&format!("page {url}"), status.contains(" 200"), seen)?;
+            let hsts = page.to_lowercase().contains("strict-transport-security:");
+            show.probe(&format!("security headers of {}", site.host), hsts, if hsts { "there" } else { "missing" }.into())?;
+        }
+        Ok(())
+    }
+
+    /// Leaves everything up until the user has seen enough.
+    async fn wait(&self, show: &mut Show) -> Result<(), Failure> {
+        // Beside the original, because the files it names are.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let copy = folder.join(format!(".rehearsed-{}.toml", std::process::id()));
+        std::fs::write(&copy, &self.text).map_err(|e| Failure::new(Kind::Failed, "cannot write the playbook").because(e))?;
+        let key = self.settings.key_file.as_deref().unwrap_or(Path::new(""));
+        front::complain(&format!(
+            "\neverything is up. In another terminal:\n  export LANDFALL_HETZNER_URL={} HCLOUD_ENDPOINT={}\n  export HCLOUD_TOKEN={}\n  \
+             export LANDFALL_SSH_KEY={}\n  landfall check {}\nCtrl-C takes it all away.\n",
+            self.settings.endpoints["hetzner"],
+            self.settings.endpoints["hetzner"],
+            self.token,
+            key.display(),
+            copy.display(),
+        ));
+        let waited = wait_for_signal().await;
+        let _ = std::fs::remove_file(&copy);
+        show.tell(What::Note { text: "taking everything away".into() });
+        waited.map_err(|e| Failure::new(Kind::Failed, "cannot wait for Ctrl-C").because(e))
+    }
+}
+
+/// Which images must be brought, because no registry serves them here.
+async fn choose_stand_ins(original: &Loaded, wishes: Wishes, show: &mut Show) -> Vec<StandIn> {
+    let mut chosen = Vec::new();
+    let engine = LocalHosts::engine().await.ok();
+    for image in steps::app::images(&original.playbook, &original.sources) {
+        let served = match (&engine, wishes.stand_ins) {
+            (Some(engine), false) => engine.docker(&["manifest", "inspect", &image.image]).await.map(|_| ()),
+            _ => Err("asked for".to_owned()),
+        };
+        if let Err(why) = served {
+            let why = why.lines().last().unwrap_or_default().to_owned();
+            show.tell(What::Note {
+                text: format!("modelled: a stand-in image takes the place of {} ({why})", image.image),
+            });
+            chosen.push(StandIn { image: image.image, port: image.port, health: image.health });
+        }
+    }
+    chosen
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+/// Tells how the rehearsal goes.
+struct Show {
+    style: Style,
+    seq: u64,
+    parts: Vec<(&'static str, Duration)>,
+    bill: Vec<BillLine>,
+    begun: Instant,
+    plain: front::plain::Plain,
+}
+
+impl Show {
+    fn new(style: Style) -> Show {
+        let plain = front::plain::Plain::new(matches!(style, Style::Plain { quiet: true }));
+        Show { style, seq: 0, parts: vec![], bill: vec![], begun: Instant::now(), plain }
+    }
+
+    fn tell(&mut self, event: What) {
+        self.seq += 1;
+        let event = Event { v: VERSION, seq: self.seq, at: jiff::Timestamp::now(), event };
+        match self.style {
+            Style::Json => front::json::show(&event),
+            Style::Plain { .. } => self.plain.show(&event),
+        }
+    }
+
+    /// Tells what was looked at. Fails when it is not as it should be.
+    fn probe(&mut self, what: &str, passed: bool, saw: String) -> Result<(), Failure> {
+        self.tell(What::Probe { what: what.to_owned(), passed, saw: saw.clone() });
+        match passed {
+            true => Ok(()),
+            false => Err(Failure::new(Kind::Failed, format!("{what}: {saw}"))),
+        }
+    }
+
+    /// Tells how it all went. Gives the exit code.
+    fn end(mut self, failure: Option<Failure>) -> u8 {
+        let code = failure.as_ref().map_or(0, |failure| failure.kind.exit_code());
+        if self.style != Style::Json {
+            let parts: Vec<String> = self.parts.iter().map(|(name, took)| format!("{name} {}", duration(*took))).collect();
+            front::print(&format!("\nrehearsed: {}\n", parts.join(", ")));
+            if !self.bill.is_empty() {
+                front::print(&format!("for real it{}", front::plan::render_bill(&self.bill).trim_start_matches(['\n', ' '])));
+            }
+        }
+        let took_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let failure = failure.as_ref().map(FailureView::from);
+        let bill = std::mem::take(&mut self.bill);
+        self.tell(What::RunFinished { code, changes: 0, failure, exists: vec![], bill, took_ms });
+        code
+    }
 }

@@ -25,6 +25,34 @@ impl Keys for Environment {
     }
 }
 
+/// One secret that is known, and behind it another vault for all others. For rehearsals, whose tokens are
+/// made on the spot.
+pub struct Known {
+    name: Name,
+    value: Secret,
+    rest: Environment,
+}
+
+impl Known {
+    /// A vault that answers `value` for `name`, and the environment for everything else.
+    pub fn new(name: Name, value: Secret) -> Known {
+        Known { name, value, rest: Environment }
+    }
+}
+
+impl Keys for Known {
+    fn get(&self, name: &Name) -> Option<Secret> {
+        match *name == self.name {
+            true => Some(Secret::new(self.value.expose().to_owned())),
+            false => self.rest.get(name),
+        }
+    }
+
+    fn how_to_set(&self, name: &Name) -> String {
+        self.rest.how_to_set(name)
+    }
+}
+
 /// The variable that holds the secret `name`.
 fn variable(name: &Name) -> String {
     format!("LANDFALL_SECRET_{}", name.as_str().to_uppercase().replace('-', "_"))

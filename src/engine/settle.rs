@@ -15,6 +15,8 @@ use crate::providers::Provider;
 
 /// How long a cloud may take until it shows what was done.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
+/// How many times a batch is changed at most until it is as wanted.
+const ROUNDS: usize = 4;
 /// How often a batch whose connection was lost is taken up again.
 const RESUMPTIONS: usize = 3;
 
@@ -33,7 +35,7 @@ pub async fn settle(
         Some(seen) => seen,
         None => provider.observe(doors, want, &report).await?,
     };
-    let mut resumptions = 0;
+    let (mut resumptions, mut rounds) = (0, 0);
     loop {
         let todo = ready(want, &have, allowed)?;
         if todo.is_empty() {
@@ -51,7 +53,12 @@ pub async fn settle(
                     Some(change) => Err(unsettled(change)),
                 };
             }
-            Ok(None) => return look_until_settled(provider, doors, want, teller).await,
+            // What is made may still lack what can only be added to something that is there.
+            Ok(None) if rounds < ROUNDS => {
+                rounds += 1;
+                have = look_until_seen(provider, doors, want, &todo, teller).await?;
+            }
+            Ok(None) => return differing(want, &have).first().map_or(Ok(have), |change| Err(unsettled(change))),
             Err(failure) if failure.kind == Kind::Lost && resumptions < RESUMPTIONS && !report.stopping() => {
                 resumptions += 1;
                 let failed = teller.tell_failed(&failure);
@@ -95,10 +102,12 @@ fn put(want: &[Resource], have: &mut [Observed], address: &Address, seen: Observ
     }
 }
 
-async fn look_until_settled(
+/// Looks at `want` until it shows what was `done`: until none of those changes would have to be made again.
+async fn look_until_seen(
     provider: &dyn Provider,
     doors: &Doors,
     want: &[Resource],
+    done: &[ReadyChange],
     teller: &Teller,
 ) -> Result<Vec<Observed>, Failure> {
     let report = teller.report(false);
@@ -106,10 +115,12 @@ async fn look_until_settled(
     let mut gap = Duration::from_millis(500);
     loop {
         let have = provider.observe(doors, want, &report).await?;
-        let differing = differing(want, &have);
-        let Some(first) = differing.first() else { return Ok(have) };
+        let again = |change: &&Change| {
+            done.iter().any(|d| d.resource.address == change.resource.address && d.verb == change.verb)
+        };
+        let Some(first) = differing(want, &have).iter().find(again).cloned() else { return Ok(have) };
         if begun.elapsed() > SETTLE_DEADLINE {
-            return Err(unsettled(first));
+            return Err(unsettled(&first));
         }
         sleep(gap).await;
         gap = (gap * 2).min(Duration::from_secs(8));

@@ -68,7 +68,6 @@ impl Survey {
             .collect();
         survey.look(run, teller, goal, |resource| hosts.contains(&resource.address)).await?;
         survey.work_out(run)?;
-        teller.note_bill(&survey.bill);
         for (address, seen) in &survey.seen {
             teller.note_existing(address, matches!(seen, Observed::Present { ours: true, .. }));
         }

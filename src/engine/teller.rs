@@ -30,6 +30,7 @@ struct Inner {
     failed: Vec<Address>,
     done: usize,
     exists: BTreeMap<Address, bool>,
+    planned: usize,
     bill: Vec<PriceLine>,
 }
 
@@ -45,6 +46,7 @@ impl Teller {
             failed: vec![],
             done: 0,
             exists: BTreeMap::new(),
+            planned: 0,
             bill: vec![],
         };
         Teller { inner: Arc::new(Mutex::new(inner)), stop }
@@ -84,9 +86,17 @@ impl Teller {
         self.inner().exists.insert(address.clone(), there);
     }
 
-    /// Keeps the bill in mind.
-    pub fn note_bill(&self, bill: &[PriceLine]) {
-        self.inner().bill = bill.to_vec();
+    /// Keeps the plan in mind: how many changes, and the bill.
+    pub fn note_plan(&self, changes: usize, bill: &[PriceLine]) {
+        let mut inner = self.inner();
+        inner.planned = changes;
+        inner.bill = bill.to_vec();
+    }
+
+    /// What was kept in mind of the plan.
+    pub fn plan(&self) -> (usize, Vec<BillLine>) {
+        let inner = self.inner();
+        (inner.planned, inner.bill.iter().map(BillLine::from).collect())
     }
 
     /// What is there and ours in the clouds, and what that costs.

@@ -31,12 +31,12 @@ impl Summary {
         self.verbs.iter().map(|(_, n)| n).sum()
     }
 
-    /// `3 changes: 2 to create, 1 to update`.
+    /// `3 changes (2 to create, 1 to update)`.
     pub fn in_words(&self) -> String {
         let parts: Vec<String> = self.verbs.iter().map(|(verb, n)| format!("{n} to {verb}")).collect();
         match parts.is_empty() {
             true => count(0, "change"),
-            false => format!("{}: {}", count(self.total(), "change"), parts.join(", ")),
+            false => format!("{} ({})", count(self.total(), "change"), parts.join(", ")),
         }
     }
 }
@@ -184,7 +184,7 @@ mod tests {
                5.49  server web: cx23 in fsn1
                0.50  address web-ipv4
 
-        plan: 3 changes: 1 to create, 1 to update, 1 to replace, 1 resource as wanted
+        plan: 3 changes (1 to create, 1 to update, 1 to replace), 1 resource as wanted
         ");
     }
 }

@@ -68,6 +68,13 @@ impl Hetzner {
         tables.into_iter().flat_map(|(kind, table)| table.values().map(move |e| format!("{kind} {}", name(e)))).collect()
     }
 
+    /// The IPv4 address of the server called `name`.
+    pub fn address_of(&self, name: &str) -> Option<String> {
+        let state = lock(&self.state);
+        let (id, _) = state.servers.iter().find(|(_, server)| server["name"] == name)?;
+        state.show_server(*id)["public_net"]["ipv4"]["ip"].as_str().map(str::to_owned)
+    }
+
     /// The address with this number within the machines' network, or within the documentation's (RFC 5737).
     fn ipv4(&self, number: u8) -> String {
         match &self.machines {

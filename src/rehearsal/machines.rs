@@ -58,6 +58,39 @@ pub struct LocalHosts {
     stand_ins: Vec<StandIn>,
 }
 
+/// An account and a host key for a machine that no cloud makes.
+pub struct Arrival {
+    /// The account that may log in: root, or one that may use sudo.
+    pub user: String,
+    /// The key that may log in to it.
+    pub public_key: String,
+    /// The host's private key, in OpenSSH format.
+    pub host_key: String,
+    /// Its public half.
+    pub host_public_key: String,
+}
+
+impl Arrival {
+    /// What cloud-init shall do about it.
+    pub fn user_data(&self) -> String {
+        let mut config = json!({
+            "ssh_deletekeys": true,
+            "ssh_genkeytypes": [],
+            "ssh_keys": { "ed25519_private": self.host_key, "ed25519_public": self.host_public_key },
+        });
+        if self.user == "root" {
+            config["disable_root"] = false.into();
+            config["users"] = json!([{ "name": "root", "ssh_authorized_keys": [self.public_key] }]);
+        } else {
+            config["users"] = json!([{
+                "name": self.user, "shell": "/bin/bash", "sudo": "ALL=(ALL) NOPASSWD:ALL", "lock_passwd": true,
+                "ssh_authorized_keys": [self.public_key],
+            }]);
+        }
+        format!("#cloud-config\n{config:#}\n")
+    }
+}
+
 /// Files the base image is made of.
 const INIT: &str = include_str!("../../templates/rehearsal/init");
 const STAND_INS: &str = include_str!("../../templates/rehearsal/stand-in-images");
@@ -116,6 +149,11 @@ impl LocalHosts {
             }
         }
         Err(last)
+    }
+
+    /// The engine the machines run on.
+    pub fn engine_used(&self) -> &Engine {
+        &self.engine
     }
 
     /// Reads a file on the machine with this address.

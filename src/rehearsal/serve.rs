@@ -171,10 +171,12 @@ impl futures_core::Stream for Broken {
 }
 
 fn respond(answer: Answer) -> Response {
-    let body = answer.body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-    let mut response = Response::new(body);
+    let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    if let Some(body) = answer.body {
+        *response.body_mut() = Body::from(body.to_string());
+        response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    }
     for (name, value) in answer.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().insert(name, value);

@@ -8,12 +8,12 @@ use serde::Deserialize;
 
 use crate::model::machine::{Compose, Directory, File, GeneratedSecret, HostAt};
 use crate::model::name::{Name, is_host_name};
-use crate::model::playbook::Entry;
+use crate::model::playbook::{Entry, Playbook};
 use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
 use crate::model::value::{Input, Quoting, Value};
 use crate::steps::render::{Held, render};
-use crate::steps::{About, Needs, Site, Source, Step};
+use crate::steps::{About, Needs, Site, Source, Sources, Step};
 
 mod composefile;
 
@@ -56,6 +56,37 @@ impl AppAnswers {
     pub fn loopback_port(&self) -> Option<u16> {
         self.listen.or(self.port).filter(|_| self.folder.is_none())
     }
+}
+
+/// An image an app runs, and how it answers; for those who must bring images themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunImage {
+    /// The image's name.
+    pub image: String,
+    /// The port it listens on.
+    pub port: u16,
+    /// The path that answers when it is healthy.
+    pub health: String,
+}
+
+/// Every image the apps of `playbook` run.
+pub fn images(playbook: &Playbook, sources: &Sources) -> Vec<RunImage> {
+    let mut all = Vec::new();
+    for answers in playbook.steps.iter().filter(|entry| entry.kind == "app").filter_map(|e| e.answers::<AppAnswers>().ok()) {
+        let port = answers.port.unwrap_or(8080);
+        let health = answers.health.clone().unwrap_or_else(|| "/".to_owned());
+        if let Some(image) = answers.image {
+            all.push(RunImage { image, port, health });
+        } else if let Some(Source::File(bytes)) = answers.compose.as_ref().and_then(|path| sources.get(path)) {
+            let text = String::from_utf8_lossy(bytes);
+            let chosen = composefile::check(&text, answers.service.as_deref()).unwrap_or_default();
+            for (service, image) in composefile::images(&text) {
+                let port = if service == chosen { port } else { 8080 };
+                all.push(RunImage { image, port, health: health.clone() });
+            }
+        }
+    }
+    all
 }
 
 /// The folder on the host that holds a static app's files.

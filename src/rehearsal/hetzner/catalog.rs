@@ -1,5 +1,5 @@
 //! What the simulated Hetzner sells: places, plans, images, prices. Names and prices are those seen for the
-//! middle of 2026; ARM plans are sold out, so that running out of stock can be rehearsed.
+//! middle of 2026; the largest shared plan and the ARM plans are sold out, so that this can be rehearsed.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ const PLANS: &[(&str, u32, u32, u32, &str, bool)] = &[
     ("cx23", 2, 4, 40, "5.4900", true),
     ("cx33", 4, 8, 80, "8.4900", true),
     ("cx43", 8, 16, 160, "15.9900", true),
-    ("cx53", 16, 32, 320, "29.4900", true),
+    ("cx53", 16, 32, 320, "29.4900", false),
     ("cax11", 2, 4, 40, "5.9900", false),
     ("cax21", 4, 8, 80, "10.4900", false),
     ("cax31", 8, 16, 160, "20.9900", false),

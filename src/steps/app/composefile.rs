@@ -65,6 +65,13 @@ pub fn check(text: &str, wanted: Option<&str>) -> Result<String, Problem> {
     Ok(service.to_owned())
 }
 
+/// Every service's name and image, in no order; none where `text` is not a compose file.
+pub fn images(text: &str) -> Vec<(String, String)> {
+    let services = serde_saphyr::from_str::<ComposeFile>(text).ok().and_then(|file| file.services).unwrap_or_default();
+    let image = |(name, spec): (String, Value)| Some((name, spec.get("image")?.as_str()?.to_owned()));
+    services.into_iter().filter_map(image).collect()
+}
+
 /// The first published port of a service that is not bound to a loopback address.
 fn public_port(service: &Value) -> Option<String> {
     service.get("ports")?.as_array()?.iter().find_map(|port| match port {

@@ -1,0 +1,137 @@
+//! The playbook as it is rehearsed: the same, but for what would need the world.
+
+use std::path::Path;
+
+use rand_core::OsRng;
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
+use toml_edit::{Array, DocumentMut, value};
+
+use crate::model::failure::{Failure, Kind};
+use crate::model::playbook::Playbook;
+use crate::rehearsal::machines::{Arrival, Birth, Machines};
+use crate::steps::app::AppAnswers;
+use crate::steps::proxy::ProxyAnswers;
+use crate::steps::server::{ServerAnswers, ServerProvider};
+
+/// A playbook that can be rehearsed.
+pub struct Rehearsed {
+    /// Its text.
+    pub text: String,
+    /// Machines that must be there before it is applied: those of provider `existing`.
+    pub births: Vec<Birth>,
+    /// What was changed, and what is not real, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Adapts `text`, the text of `playbook`: a key made for the rehearsal may log in, certificates come from
+/// Caddy's own authority, and existing servers become local hosts. Writes the private key to `key_file`.
+pub fn adapt(
+    text: &str,
+    playbook: &Playbook,
+    key_file: &Path,
+    machines: &dyn Machines,
+) -> Result<Rehearsed, Failure> {
+    let trouble = |what: &str| Failure::new(Kind::Failed, what.to_owned());
+    let mut document: DocumentMut =
+        text.parse().map_err(|e: toml_edit::TomlError| trouble("cannot edit the playbook").because(e))?;
+    let key = new_key(&playbook.name)?;
+    key.write_openssh_file(key_file, LineEnding::LF).map_err(|e| trouble("cannot write a key").because(e))?;
+    let public = key.public_key().to_openssh().map_err(|e| trouble("cannot make a key").because(e))?;
+
+    let mut births = Vec::new();
+    let mut notes = vec!["a key pair made for this rehearsal may log in beside the playbook's own keys".to_owned()];
+    let steps = document.get_mut("step").and_then(|step| step.as_array_of_tables_mut());
+    for (entry, table) in playbook.steps.iter().zip(steps.into_iter().flat_map(|steps| steps.iter_mut())) {
+        match entry.kind.as_str() {
+            "server" => {
+                let keys = table.entry("keys").or_insert(value(Array::new()));
+                if let Some(keys) = keys.as_array_mut() {
+                    keys.push(public.as_str());
+                }
+                let Ok(answers) = entry.answers::<ServerAnswers>() else { continue };
+                match answers.provider {
+                    ServerProvider::Existing => {
+                        let id = i64::try_from(births.len()).unwrap_or_default() + 1;
+                        let address = machines.address(250 - u8::try_from(births.len()).unwrap_or_default());
+                        let host_key = new_key(&playbook.name)?;
+                        let user = answers.user.unwrap_or_else(|| "root".to_owned());
+                        table["address"] = value(&address);
+                        table["port"] = value(22);
+                        table["host_key"] = value(host_key.fingerprint(HashAlg::Sha256).to_string());
+                        births.push(birth(id, address, entry.id.as_str(), user, &public, &host_key)?);
+                        notes.push(format!("a local host takes the place of the existing server `{}`", entry.id));
+                    }
+                    ServerProvider::Hetzner => notes.push(format!(
+                        "modelled: `{}` is a local host; hetzner's API, its firewall, backups and volumes are simulated",
+                        entry.id
+                    )),
+                }
+            }
+            "proxy" if entry.answers::<ProxyAnswers>().is_ok() => {
+                table["tls"] = value("internal");
+                notes.push("modelled: certificates come from Caddy's own authority, not from a public one".to_owned());
+            }
+            _ => {}
+        }
+    }
+    Ok(Rehearsed { text: document.to_string(), births, notes })
+}
+
+fn new_key(name: &crate::model::name::Name) -> Result<PrivateKey, Failure> {
+    let trouble = |e: ssh_key::Error| Failure::new(Kind::Failed, "cannot make a key").because(e);
+    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(trouble)?;
+    key.set_comment(format!("rehearsal-of-{name}"));
+    Ok(key)
+}
+
+fn birth(
+    id: i64,
+    address: String,
+    host_name: &str,
+    user: String,
+    public_key: &str,
+    host_key: &PrivateKey,
+) -> Result<Birth, Failure> {
+    let trouble = |e: ssh_key::Error| Failure::new(Kind::Failed, "cannot make a host key").because(e);
+    let arrival = Arrival {
+        user,
+        public_key: public_key.to_owned(),
+        host_key: host_key.to_openssh(LineEnding::LF).map_err(trouble)?.to_string(),
+        host_public_key: host_key.public_key().to_openssh().map_err(trouble)?,
+    };
+    Ok(Birth {
+        id,
+        address,
+        host_name: host_name.to_owned(),
+        image: "debian-13".to_owned(),
+        user_data: arrival.user_data(),
+        root_keys: vec![],
+    })
+}
+
+/// A site visitors can see.
+pub struct Site {
+    /// Its name.
+    pub host: String,
+    /// The step that made its server.
+    pub server: String,
+    /// The server's address, where the playbook knows it.
+    pub address: Option<String>,
+}
+
+/// Every app that has a name and a proxy in front of it.
+pub fn sites(playbook: &Playbook) -> Vec<Site> {
+    let proxied = |server: &str| {
+        let proxies = playbook.steps.iter().filter(|entry| entry.kind == "proxy");
+        proxies.filter_map(|entry| entry.answers::<ProxyAnswers>().ok()).any(|proxy| proxy.on.as_str() == server)
+    };
+    let apps = playbook.steps.iter().filter(|entry| entry.kind == "app");
+    apps.filter_map(|entry| entry.answers::<AppAnswers>().ok())
+        .filter(|app| proxied(app.on.as_str()))
+        .filter_map(|app| {
+            let server = playbook.step(app.on.as_str()).and_then(|entry| entry.answers::<ServerAnswers>().ok());
+            let address = server.and_then(|server| server.address).map(|ip| ip.to_string());
+            Some(Site { host: app.host?, server: app.on.to_string(), address })
+        })
+        .collect()
+}
