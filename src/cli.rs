@@ -199,7 +199,8 @@ fn settings(globals: &Globals) -> Result<Settings, Failure> {
     }
     for option in &globals.endpoint {
         let (api, url) = option.split_once('=').ok_or_else(|| {
-            Failure::new(Kind::Usage, format!("bad endpoint `{option}`")).hint("write it as --endpoint hetzner=http://127.0.0.1:8080/v1")
+            Failure::new(Kind::Usage, format!("bad endpoint `{option}`"))
+                .hint("write it as --endpoint hetzner=http://127.0.0.1:8080/v1")
         })?;
         if !apis.contains(&api) {
             return Err(Failure::new(Kind::Usage, format!("there is no API `{api}`"))
@@ -214,8 +215,15 @@ fn settings(globals: &Globals) -> Result<Settings, Failure> {
 
 /// Checks that a token sent to `url` cannot be read on the way: HTTPS, or plain HTTP to this machine.
 fn endpoint_url(source: &str, url: &str) -> Result<String, Failure> {
-    let rest = url.strip_prefix("http://").map(|rest| (rest, false)).or(url.strip_prefix("https://").map(|rest| (rest, true)));
-    let host = |rest: &str| rest.split(['/', '?']).next().unwrap_or_default().rsplit_once(':').map_or(rest.to_owned(), |(h, _)| h.to_owned());
+    let rest =
+        url.strip_prefix("http://").map(|rest| (rest, false)).or(url.strip_prefix("https://").map(|rest| (rest, true)));
+    let host = |rest: &str| {
+        rest.split(['/', '?'])
+            .next()
+            .unwrap_or_default()
+            .rsplit_once(':')
+            .map_or(rest.to_owned(), |(h, _)| h.to_owned())
+    };
     let local = |rest: &str| matches!(host(rest).as_str(), "127.0.0.1" | "localhost" | "[::1]");
     match rest {
         Some((rest, true)) if !rest.is_empty() => Ok(url.trim_end_matches('/').to_owned()),

@@ -192,7 +192,9 @@ impl Run {
 
     fn over_budget(&self, bill: &[PriceLine]) -> Option<Failure> {
         let budget = self.playbook.budget.as_ref()?.money();
-        let over = |text: String| Some(Failure::new(Kind::Budget, text).hint("raise `budget`, or choose a smaller `size`; nothing was done"));
+        let over = |text: String| {
+            Some(Failure::new(Kind::Budget, text).hint("raise `budget`, or choose a smaller `size`; nothing was done"))
+        };
         for sum in totals(bill) {
             if sum.currency != budget.currency {
                 return over(format!("the bill is {sum} a month, which a budget in {} cannot judge", budget.currency));

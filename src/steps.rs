@@ -119,9 +119,10 @@ impl Site<'_> {
 
     /// How to reach the host that the step `server` makes.
     pub fn host(&self, server: &Name) -> Result<HostAt, Problem> {
-        let entry = self.playbook.step(server.as_str()).ok_or_else(|| {
-            Problem::new(self.entry.place_of("on"), format!("there is no step called `{server}`"))
-        })?;
+        let entry = self
+            .playbook
+            .step(server.as_str())
+            .ok_or_else(|| Problem::new(self.entry.place_of("on"), format!("there is no step called `{server}`")))?;
         server::host_at(self, entry)
     }
 

@@ -23,7 +23,10 @@ mod tests {
 
     #[test]
     fn words_fit_their_numbers() {
-        assert_eq!([count(0, "change"), count(1, "change"), count(2, "change")], ["0 changes", "1 change", "2 changes"]);
+        assert_eq!(
+            [count(0, "change"), count(1, "change"), count(2, "change")],
+            ["0 changes", "1 change", "2 changes"]
+        );
         assert_eq!(duration(Duration::from_millis(840)), "840 ms");
         assert_eq!(duration(Duration::from_millis(59_990)), "60.0 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");

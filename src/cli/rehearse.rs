@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::cli::go::{self, listen_for_stop, refuse, run, runtime, wait_for_signal};
-use crate::cli::load::{Loaded, check, load};
+use crate::cli::load::{Loaded, Refused, check, load};
 use crate::cli::rehearse::playbook::{Rehearsed, adapt};
 use crate::cli::simulate::{cannot_serve, open_hosts};
 use crate::cli::{Consent, Settings};
@@ -102,7 +102,10 @@ impl Stage {
         let mut existing = Vec::new();
         for birth in births {
             existing.push(birth.id);
-            machines.bear(birth).await.map_err(|why| Failure::new(Kind::Failed, "cannot start a local host").because(why))?;
+            machines
+                .bear(birth)
+                .await
+                .map_err(|why| Failure::new(Kind::Failed, "cannot start a local host").because(why))?;
         }
         let mut settings = settings.clone();
         settings.endpoints.insert("hetzner".into(), served.url.clone());
@@ -158,8 +161,15 @@ impl Stage {
     }
 
     fn load(&self) -> Result<Loaded, Failure> {
-        check(&self.path, &self.text)
-            .map_err(|_| Failure::new(Kind::Failed, "the playbook cannot be adapted to a rehearsal"))
+        check(&self.path, &self.text).map_err(|refused| {
+            let failure = Failure::new(Kind::Failed, "the playbook cannot be adapted to a rehearsal");
+            match refused {
+                Refused::Unread(cause) => failure.because(cause),
+                Refused::Wrong(problems) => {
+                    failure.because(problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; "))
+                }
+            }
+        })
     }
 
     /// Fetches every app's page through the proxy, as a visitor would.
@@ -168,14 +178,18 @@ impl Stage {
         for site in playbook::sites(&loaded.playbook) {
             let address = match site.address {
                 Some(address) => address,
-                None => self.hetzner.address_of(&format!("{}-{}", loaded.playbook.name, site.server)).unwrap_or_default(),
+                None => {
+                    self.hetzner.address_of(&format!("{}-{}", loaded.playbook.name, site.server)).unwrap_or_default()
+                }
             };
             // Caddy's own authority, from the host itself: the certificate is verified like any other.
             let authority = self.folder.path().join("authority.crt");
             let path = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt";
             let root = self.machines.read(&address, path).await;
-            let root = root.map_err(|why| Failure::new(Kind::Failed, "cannot read Caddy's root certificate").because(why))?;
-            std::fs::write(&authority, root).map_err(|e| Failure::new(Kind::Failed, "cannot write a file").because(e))?;
+            let root =
+                root.map_err(|why| Failure::new(Kind::Failed, "cannot read Caddy's root certificate").because(why))?;
+            std::fs::write(&authority, root)
+                .map_err(|e| Failure::new(Kind::Failed, "cannot write a file").because(e))?;
 
             let url = format!("https://{}/", site.host);
             let engine = self.machines.engine_used();
@@ -185,7 +199,11 @@ impl Stage {
             let seen: String = format!("{status}, “{text}”").chars().take(90).collect();
             show.probe(&format!("page {url}"), status.contains(" 200"), seen)?;
             let hsts = page.to_lowercase().contains("strict-transport-security:");
-            show.probe(&format!("security headers of {}", site.host), hsts, if hsts { "there" } else { "missing" }.into())?;
+            show.probe(
+                &format!("security headers of {}", site.host),
+                hsts,
+                if hsts { "there" } else { "missing" }.into(),
+            )?;
         }
         Ok(())
     }
@@ -195,7 +213,8 @@ impl Stage {
         // Beside the original, because the files it names are.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let copy = folder.join(format!(".rehearsed-{}.toml", std::process::id()));
-        std::fs::write(&copy, &self.text).map_err(|e| Failure::new(Kind::Failed, "cannot write the playbook").because(e))?;
+        std::fs::write(&copy, &self.text)
+            .map_err(|e| Failure::new(Kind::Failed, "cannot write the playbook").because(e))?;
         let key = self.settings.key_file.as_deref().unwrap_or(Path::new(""));
         front::complain(&format!(
             "\neverything is up. In another terminal:\n  export LANDFALL_HETZNER_URL={} HCLOUD_ENDPOINT={}\n  export HCLOUD_TOKEN={}\n  \
@@ -275,10 +294,11 @@ impl Show {
     fn end(mut self, failure: Option<Failure>) -> u8 {
         let code = failure.as_ref().map_or(0, |failure| failure.kind.exit_code());
         if self.style != Style::Json {
-            let parts: Vec<String> = self.parts.iter().map(|(name, took)| format!("{name} {}", duration(*took))).collect();
+            let parts: Vec<String> =
+                self.parts.iter().map(|(name, took)| format!("{name} {}", duration(*took))).collect();
             front::print(&format!("\nrehearsed: {}\n", parts.join(", ")));
             if !self.bill.is_empty() {
-                front::print(&format!("for real it{}", front::plan::render_bill(&self.bill).trim_start_matches(['\n', ' '])));
+                front::print(&format!("for real it {}", front::plan::render_bill(&self.bill).trim_start()));
             }
         }
         let took_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);

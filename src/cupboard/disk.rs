@@ -95,7 +95,8 @@ pub fn lock(state: &Path, name: &Name, command: &str) -> Result<Lock, Failure> {
             .hint("Landfall keeps its journal there; set XDG_STATE_HOME to a folder you may write to")
     };
     fs::create_dir_all(&folder).map_err(trouble)?;
-    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(trouble)?;
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(trouble)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

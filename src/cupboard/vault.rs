@@ -11,7 +11,8 @@ const ALSO: &[(&str, &str)] = &[("hetzner-token", "HCLOUD_TOKEN")];
 
 impl Keys for Environment {
     fn get(&self, name: &Name) -> Option<Secret> {
-        let also = ALSO.iter().filter(|(secret, _)| *secret == name.as_str()).map(|(_, variable)| (*variable).to_owned());
+        let also =
+            ALSO.iter().filter(|(secret, _)| *secret == name.as_str()).map(|(_, variable)| (*variable).to_owned());
         std::iter::once(variable(name))
             .chain(also)
             .find_map(|variable| std::env::var(variable).ok())

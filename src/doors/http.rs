@@ -139,8 +139,11 @@ impl Http {
         let token_name = Name::parse(api.token)
             .ok_or_else(|| Failure::new(Kind::Failed, format!("`{}` is no name for a token", api.token)))?;
         let token = self.keys.get(&token_name).ok_or_else(|| {
-            Failure::new(Kind::Human, format!("there is no token for {}", api.name))
-                .hint(format!("{}; then {}", api.make_token, self.keys.how_to_set(&token_name)))
+            Failure::new(Kind::Human, format!("there is no token for {}", api.name)).hint(format!(
+                "{}; then {}",
+                api.make_token,
+                self.keys.how_to_set(&token_name)
+            ))
         })?;
         let what = format!("{} {}", api.name, call.path);
         let attempts = AtomicUsize::new(1);
@@ -202,9 +205,13 @@ impl Http {
         let said = body["error"]["message"].as_str().or(body.as_str()).unwrap_or_default().trim();
         let failure = Failure::new(kind, format!("{} answered {status} to {:?} {}", api.name, call.method, call.path));
         let failure = match (status, said) {
-            (429, _) => failure.hint("the API's rate limit is used up: wait some minutes, then run the same command again"),
+            (429, _) => {
+                failure.hint("the API's rate limit is used up: wait some minutes, then run the same command again")
+            }
             (_, "") => failure.hint("the API has a problem of its own: run the same command again later"),
-            (_, said) => failure.because(said.to_owned()).hint("the API has a problem of its own: run the same command again later"),
+            (_, said) => failure
+                .because(said.to_owned())
+                .hint("the API has a problem of its own: run the same command again later"),
         };
         Err(Refused { failure, retry: certain, wait })
     }

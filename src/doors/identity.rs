@@ -38,8 +38,11 @@ pub fn find(
                 .hint("give the path of a private key in OpenSSH format with LANDFALL_SSH_KEY")
         })?;
         if !wanted.iter().any(|public| public.key_data() == key.public_key().key_data()) {
-            return Err(Failure::new(Kind::Human, format!("the SSH key {} is none of the playbook's keys", path.display()))
-                .hint("add its public half to `keys` of the step `server`, or give another key with LANDFALL_SSH_KEY"));
+            return Err(Failure::new(
+                Kind::Human,
+                format!("the SSH key {} is none of the playbook's keys", path.display()),
+            )
+            .hint("add its public half to `keys` of the step `server`, or give another key with LANDFALL_SSH_KEY"));
         }
         return unlock(path, &key, keys);
     }

@@ -73,12 +73,7 @@ pub struct Ssh {
 impl Ssh {
     /// A door that looks for private keys in `key_file`, or else in `key_folder` and the agent, and waits
     /// for hosts as long as `patience` says.
-    pub fn new(
-        keys: Arc<dyn Keys>,
-        key_file: Option<PathBuf>,
-        key_folder: Option<PathBuf>,
-        patience: Patience,
-    ) -> Ssh {
+    pub fn new(keys: Arc<dyn Keys>, key_file: Option<PathBuf>, key_folder: Option<PathBuf>, patience: Patience) -> Ssh {
         Ssh {
             keys,
             key_file,

@@ -74,10 +74,17 @@ impl Run {
     async fn delete(&self, name: &str, changes: &[ReadyChange], teller: &Teller) -> Result<(), Failure> {
         let Some(provider) = providers::find(name) else { return Ok(()) };
         // Deleting is safe to repeat: an answer that was lost is asked for again by the door itself.
-        provider.apply(&self.doors, changes, &teller.report(true)).await.map(|_| ()).map_err(|failure| {
-            teller.tell_failed(&failure);
-            failure
-        })
+        let after = provider.apply(&self.doors, changes, &teller.report(true)).await.inspect_err(|failure| {
+            teller.tell_failed(failure);
+        })?;
+        let stays = |(change, seen): &(&ReadyChange, Observed)| {
+            matches!(seen, Observed::Present { ours: true, .. }).then(|| change.resource.address.to_string())
+        };
+        match changes.iter().zip(after.unwrap_or_default()).find_map(|pair| stays(&pair)) {
+            Some(address) => Err(Failure::new(Kind::Failed, format!("{address} is still there"))
+                .hint("run `landfall destroy` again; if it stays, look at it on the host")),
+            None => Ok(()),
+        }
     }
 
     /// A delete that says it is done may not be: only looking tells.
@@ -100,8 +107,11 @@ impl Run {
             if begun.elapsed() > GONE_DEADLINE {
                 left.iter().for_each(|address| teller.note_existing(address, true));
                 let names: Vec<String> = left.iter().map(ToString::to_string).collect();
-                return Err(Failure::new(Kind::Failed, format!("still there, and still costing: {}", names.join(", ")))
-                    .hint("run `landfall destroy` again; if it stays, delete it in the provider's console"));
+                return Err(Failure::new(
+                    Kind::Failed,
+                    format!("still there, and still costing: {}", names.join(", ")),
+                )
+                .hint("run `landfall destroy` again; if it stays, delete it in the provider's console"));
             }
             sleep(gap).await;
             gap = (gap * 2).min(Duration::from_secs(8));

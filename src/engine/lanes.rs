@@ -14,7 +14,7 @@ use crate::model::resource::{Address, Observed, Resource};
 use crate::providers;
 
 /// Makes everything as it is wanted.
-pub async fn carry_out(
+pub(super) async fn carry_out(
     run: &Run,
     mut survey: Survey,
     allowed: BTreeSet<String>,

@@ -22,7 +22,7 @@ const RESUMPTIONS: usize = 3;
 
 /// Makes `want`, resources of one lane in order, as they shall be. `seen` is what is known of them; `None`
 /// looks first. Gives what is there afterwards. Data is lost only at the addresses in `allowed`.
-pub async fn settle(
+pub(super) async fn settle(
     provider: &dyn Provider,
     doors: &Doors,
     want: &[Resource],
@@ -63,7 +63,10 @@ pub async fn settle(
                 resumptions += 1;
                 let failed = teller.tell_failed(&failure);
                 // Never sent again: looked for instead. Only what is seen to be missing is a failure.
-                have = look_for_lost(provider, doors, want, &failed, teller).await.map_err(|_| failure)?;
+                match look_for_lost(provider, doors, want, &failed, teller).await? {
+                    Some(seen) => have = seen,
+                    None => return Err(failure),
+                }
             }
             Err(failure) => {
                 teller.tell_failed(&failure);
@@ -82,8 +85,11 @@ fn ready(want: &[Resource], have: &[Observed], allowed: &BTreeSet<String>) -> Re
             return Err(Failure::new(Kind::Conflict, format!("{address} is in the way")).because(what.clone()));
         }
         if change.loses_data() && !allowed.contains(&address) {
-            return Err(Failure::new(Kind::Human, format!("{address} would have to be made anew, and its data would be lost"))
-                .hint("the approved plan did not say so: look at `landfall plan`, then apply again"));
+            return Err(Failure::new(
+                Kind::Human,
+                format!("{address} would have to be made anew, and its data would be lost"),
+            )
+            .hint("the approved plan did not say so: look at `landfall plan`, then apply again"));
         }
         todo.push(ReadyChange::new(change).map_err(|key| {
             Failure::new(Kind::Failed, format!("{address} waits for the output `{key}`, which does not exist"))
@@ -127,14 +133,14 @@ async fn look_until_seen(
     }
 }
 
-/// Looks at `want` until what was `failed` is there, for a while. Fails when it does not appear.
+/// Looks at `want` until what was `failed` is there, for a while. `None` when it does not appear.
 async fn look_for_lost(
     provider: &dyn Provider,
     doors: &Doors,
     want: &[Resource],
     failed: &[Address],
     teller: &Teller,
-) -> Result<Vec<Observed>, Failure> {
+) -> Result<Option<Vec<Observed>>, Failure> {
     let report = teller.report(false);
     let mut gap = Duration::from_secs(1);
     for _ in 0..5 {
@@ -146,10 +152,10 @@ async fn look_for_lost(
         };
         // On a host nothing is bought: what is missing there is simply done again.
         if provider.name() == "host" || !failed.iter().any(missing) {
-            return Ok(have);
+            return Ok(Some(have));
         }
     }
-    Err(Failure::new(Kind::Lost, "it did not appear"))
+    Ok(None)
 }
 
 fn unsettled(change: &Change) -> Failure {

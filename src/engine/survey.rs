@@ -18,15 +18,15 @@ use crate::model::value::{OutputKey, Outputs};
 use crate::{providers, steps};
 
 /// One provider, at one place: what it is asked travels together.
-pub type Lane = (&'static str, Option<Name>);
+pub(super) type Lane = (&'static str, Option<Name>);
 
 /// The lane of a resource.
-pub fn lane_of(resource: &Resource) -> Lane {
+pub(super) fn lane_of(resource: &Resource) -> Lane {
     (resource.address.provider, resource.address.place.clone())
 }
 
 /// What is wanted, what was seen, and what follows from it.
-pub struct Survey {
+pub(super) struct Survey {
     /// Every resource, in order, with the outputs known so far.
     pub wanted: Vec<Resource>,
     /// What was seen of each.
@@ -42,14 +42,9 @@ pub struct Survey {
 impl Survey {
     /// Looks at the clouds, and then at every host that is there, unless all shall go: then hosts of the
     /// clouds go with their servers and are not looked at.
-    pub async fn take(run: &Run, teller: &Teller, goal: Goal) -> Result<Survey, Failure> {
-        let mut survey = Survey {
-            wanted: vec![],
-            seen: BTreeMap::new(),
-            outputs: Outputs::new(),
-            owned: vec![],
-            bill: vec![],
-        };
+    pub(super) async fn take(run: &Run, teller: &Teller, goal: Goal) -> Result<Survey, Failure> {
+        let mut survey =
+            Survey { wanted: vec![], seen: BTreeMap::new(), outputs: Outputs::new(), owned: vec![], bill: vec![] };
         survey.work_out(run)?;
         if goal == Goal::Apply {
             run.check_keys(&survey)?;
@@ -58,7 +53,9 @@ impl Survey {
         survey.work_out(run)?;
         let goes_with_its_server = |resource: &Resource| {
             goal == Goal::Destroy
-                && survey.wanted.iter().any(|other| other.step == resource.step_of_host() && other.address.provider != "existing" && other.on.is_none())
+                && survey.wanted.iter().any(|other| {
+                    other.step == resource.step_of_host() && other.address.provider != "existing" && other.on.is_none()
+                })
         };
         let hosts: Vec<Address> = survey
             .wanted
@@ -78,7 +75,7 @@ impl Survey {
     }
 
     /// Works out anew what is wanted, with the outputs known now.
-    pub fn work_out(&mut self, run: &Run) -> Result<(), Failure> {
+    pub(super) fn work_out(&mut self, run: &Run) -> Result<(), Failure> {
         self.wanted = steps::desired(&run.playbook, &self.outputs, &run.sources).map_err(|problems| {
             // Checked when the playbook was read; what is found only now is told all the same.
             let text: Vec<String> = problems.iter().map(|problem: &Problem| problem.message.clone()).collect();
@@ -88,7 +85,7 @@ impl Survey {
     }
 
     /// Takes in what was seen of `resource`.
-    pub fn note(&mut self, resource: &Resource, seen: Observed) {
+    pub(super) fn note(&mut self, resource: &Resource, seen: Observed) {
         if let Observed::Present { outputs, .. } = &seen {
             for (name, value) in outputs {
                 let key = OutputKey { step: resource.step.clone(), name: (*name).to_owned() };
@@ -99,13 +96,13 @@ impl Survey {
     }
 
     /// What must change, in order.
-    pub fn changes(&self) -> Vec<Change> {
+    pub(super) fn changes(&self) -> Vec<Change> {
         let unreached = Observed::Unreached;
         self.wanted.iter().map(|want| diff(want, self.seen.get(&want.address).unwrap_or(&unreached))).collect()
     }
 
     /// What is ours and no longer wanted.
-    pub fn orphans(&self) -> Vec<String> {
+    pub(super) fn orphans(&self) -> Vec<String> {
         let wanted = |owned: &&Owned| !self.wanted.iter().any(|resource| resource.address == owned.address);
         self.owned.iter().filter(wanted).map(|owned| owned.address.to_string()).collect()
     }

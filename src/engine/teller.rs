@@ -16,7 +16,7 @@ use crate::model::resource::Address;
 
 /// The one place events come from. Cheap to clone.
 #[derive(Clone)]
-pub struct Teller {
+pub(super) struct Teller {
     inner: Arc<Mutex<Inner>>,
     stop: Arc<AtomicBool>,
 }
@@ -36,7 +36,7 @@ struct Inner {
 
 impl Teller {
     /// A teller without a journal yet.
-    pub fn new(events: mpsc::UnboundedSender<Event>, stop: Arc<AtomicBool>) -> Teller {
+    pub(super) fn new(events: mpsc::UnboundedSender<Event>, stop: Arc<AtomicBool>) -> Teller {
         let inner = Inner {
             seq: 0,
             begun: Instant::now(),
@@ -57,19 +57,19 @@ impl Teller {
     }
 
     /// Tells that the run begins, in `journal` if there is one.
-    pub fn begin(&self, command: &str, playbook: &str, journal: Option<Journal>) -> Result<(), Failure> {
+    pub(super) fn begin(&self, command: &str, playbook: &str, journal: Option<Journal>) -> Result<(), Failure> {
         let run = journal.as_ref().map(|journal| journal.run().to_owned());
         self.inner().journal = journal;
         self.tell(What::RunStarted { command: command.to_owned(), playbook: playbook.to_owned(), run })
     }
 
     /// Tells one thing. Fails when the journal cannot be written.
-    pub fn tell(&self, what: What) -> Result<(), Failure> {
+    pub(super) fn tell(&self, what: What) -> Result<(), Failure> {
         self.inner().tell(what)
     }
 
     /// Tells that the run has ended. A journal that cannot be written does not change how it ended.
-    pub fn finish(
+    pub(super) fn finish(
         &self,
         code: u8,
         changes: usize,
@@ -82,25 +82,25 @@ impl Teller {
     }
 
     /// Keeps in mind that `address` is there and ours, or that it is not.
-    pub fn note_existing(&self, address: &Address, there: bool) {
+    pub(super) fn note_existing(&self, address: &Address, there: bool) {
         self.inner().exists.insert(address.clone(), there);
     }
 
     /// Keeps the plan in mind: how many changes, and the bill.
-    pub fn note_plan(&self, changes: usize, bill: &[PriceLine]) {
+    pub(super) fn note_plan(&self, changes: usize, bill: &[PriceLine]) {
         let mut inner = self.inner();
         inner.planned = changes;
         inner.bill = bill.to_vec();
     }
 
     /// What was kept in mind of the plan.
-    pub fn plan(&self) -> (usize, Vec<BillLine>) {
+    pub(super) fn plan(&self) -> (usize, Vec<BillLine>) {
         let inner = self.inner();
         (inner.planned, inner.bill.iter().map(BillLine::from).collect())
     }
 
     /// What is there and ours in the clouds, and what that costs.
-    pub fn exists(&self) -> (Vec<String>, Vec<BillLine>) {
+    pub(super) fn exists(&self) -> (Vec<String>, Vec<BillLine>) {
         let inner = self.inner();
         let there = |address: &Address| inner.exists.get(address).copied().unwrap_or(false);
         let names = inner.exists.keys().filter(|a| a.place.is_none() && there(a)).map(ToString::to_string).collect();
@@ -109,12 +109,12 @@ impl Teller {
     }
 
     /// How many changes have been made.
-    pub fn done(&self) -> usize {
+    pub(super) fn done(&self) -> usize {
         self.inner().done
     }
 
     /// Tells that what was under way has failed, because of `failure`. Gives the addresses.
-    pub fn tell_failed(&self, failure: &Failure) -> Vec<Address> {
+    pub(super) fn tell_failed(&self, failure: &Failure) -> Vec<Address> {
         let mut inner = self.inner();
         let mut failed = std::mem::take(&mut inner.failed);
         if failed.is_empty() {
@@ -128,7 +128,7 @@ impl Teller {
     }
 
     /// A report for a provider. `deleting` says that what is done there is no longer there.
-    pub fn report(&self, deleting: bool) -> Report {
+    pub(super) fn report(&self, deleting: bool) -> Report {
         let teller = self.clone();
         Report::new(
             move |progress| {

@@ -1,6 +1,7 @@
 //! People: lines in a pipe, bars on a terminal.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -97,6 +98,7 @@ impl Plain {
     fn summary(&self, changes: usize) -> String {
         match (self.command.as_str(), changes) {
             ("plan", n) => format!("{} to make", count(n, "change")),
+            ("rehearse", _) => "passed".to_owned(),
             ("check", _) => "everything is as the playbook says".to_owned(),
             (_, 0) => "0 changes, everything is as wanted".to_owned(),
             (_, n) => format!("{} made", count(n, "change")),
@@ -160,10 +162,10 @@ pub fn render_failure(failure: &FailureView) -> String {
     let mut text = format!("{}: {}\n", style("error").red().bold(), failure.message);
     for cause in &failure.causes {
         let cause: Vec<&str> = cause.lines().collect();
-        text.push_str(&format!("  because: {}\n", cause.join("\n    ")));
+        let _ = writeln!(text, "  because: {}", cause.join("\n    "));
     }
     if let Some(hint) = &failure.hint {
-        text.push_str(&format!("  hint: {hint}\n"));
+        let _ = writeln!(text, "  hint: {hint}");
     }
     text
 }
@@ -174,7 +176,9 @@ pub fn ask_approval(summary: &Summary, playbook: &str) -> Result<bool, Failure> 
     let stopped = || Failure::new(Kind::Stopped, "you did not approve the plan").hint("nothing was done");
     let trouble = |e: InquireError| match e {
         InquireError::OperationCanceled | InquireError::OperationInterrupted => stopped(),
-        other => Failure::new(Kind::Failed, "cannot ask for your approval").because(other).hint("add --yes to go without"),
+        other => {
+            Failure::new(Kind::Failed, "cannot ask for your approval").because(other).hint("add --yes to go without")
+        }
     };
     if !summary.losses.is_empty() {
         complain(&format!("data will be lost: {}\n", summary.losses.join(", ")));

@@ -82,7 +82,8 @@ pub fn render_bill(bill: &[BillLine]) -> String {
     let mut out = String::new();
     for currency in currencies(bill) {
         let lines: Vec<&BillLine> = bill.iter().filter(|line| line.currency == currency).collect();
-        let sum: rust_decimal::Decimal = lines.iter().filter_map(|line| line.monthly.parse::<rust_decimal::Decimal>().ok()).sum();
+        let sum: rust_decimal::Decimal =
+            lines.iter().filter_map(|line| line.monthly.parse::<rust_decimal::Decimal>().ok()).sum();
         let _ = writeln!(out, "\n  costs {sum:.2} {currency} a month, net of tax:");
         for line in lines {
             let _ = writeln!(out, "  {:>9}  {}", line.monthly, line.what);
@@ -153,11 +154,15 @@ mod tests {
         console::set_colors_enabled(false);
         let changes = [
             change("keep", "hetzner/ssh-key/1a2b3c4d", vec![]),
-            change("create", "hetzner/server/web", vec![
-                field("backups", None, "false"),
-                field("image", None, "debian-13"),
-                field("running", None, "true"),
-            ]),
+            change(
+                "create",
+                "hetzner/server/web",
+                vec![
+                    field("backups", None, "false"),
+                    field("image", None, "debian-13"),
+                    field("running", None, "true"),
+                ],
+            ),
             change("update", "host/web/file/etc/caddy/Caddyfile", vec![field("content", Some("a\nb\n"), "a\nc\n")]),
             change("replace", "hetzner/volume/data", vec![field("location", Some("fsn1"), "nbg1")]),
         ];

@@ -190,7 +190,9 @@ impl<'de> Deserialize<'de> for Size {
         fn plans<E: de::Error>(names: Vec<String>) -> Result<Size, E> {
             let legal = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
             match names.iter().find(|name| !legal(name)) {
-                Some(name) => Err(de::Error::custom(format!("bad plan name `{name}`, expected letters, digits and hyphens"))),
+                Some(name) => {
+                    Err(de::Error::custom(format!("bad plan name `{name}`, expected letters, digits and hyphens")))
+                }
                 None if names.is_empty() => Err(de::Error::custom("an empty list, expected at least one plan's name")),
                 None => Ok(Size::Plans(names)),
             }

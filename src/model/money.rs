@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn currencies_are_kept_apart_and_cents_are_exact() {
-        let sums = totals(&[line("5.49", "EUR"), line("0.10", "USD"), line("0.5000000000", "EUR"), line("0.20", "USD")]);
+        let sums =
+            totals(&[line("5.49", "EUR"), line("0.10", "USD"), line("0.5000000000", "EUR"), line("0.20", "USD")]);
         assert_eq!(sums.iter().map(Money::to_string).collect::<Vec<_>>(), ["5.99 EUR", "0.30 USD"]);
     }
 }

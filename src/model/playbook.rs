@@ -155,8 +155,9 @@ struct Head {
 
 fn check_schema(table: &DeTable<'_>) -> Result<(), Problem> {
     let Some(value) = table.get("schema") else {
-        return Err(Problem::new(0..1, "missing field `schema`")
-            .hint(format!("begin the playbook with `schema = {SCHEMA}`")));
+        return Err(
+            Problem::new(0..1, "missing field `schema`").hint(format!("begin the playbook with `schema = {SCHEMA}`"))
+        );
     };
     let number = value.get_ref().as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
     match number {
@@ -229,8 +230,8 @@ fn read_step(
         Problem::new(at.clone(), "a step without `use`").hint("say which step it is, such as `use = \"server\"`")
     })?;
     let (id, id_at) = get("id")?.unwrap_or((kind, kind_at.clone()));
-    let name = Name::parse(id)
-        .ok_or_else(|| Problem::new(id_at.clone(), format!("bad name `{id}`")).expected(NAME_RULE))?;
+    let name =
+        Name::parse(id).ok_or_else(|| Problem::new(id_at.clone(), format!("bad name `{id}`")).expected(NAME_RULE))?;
     let entry = Entry { kind: kind.to_owned(), id: name, at, kind_at, text: text.clone(), index };
     Ok((entry, id_at))
 }

@@ -148,7 +148,8 @@ mod tests {
     fn a_problem_is_shown_with_line_caret_expectation_and_hint() {
         let text = "schema = 1\n\tprot = 3000\n";
         let at = text.find("prot").unwrap();
-        let problem = Problem::new(at..at + 4, "unknown field `prot`").expected("one of `port`").hint("did you mean `port`?");
+        let problem =
+            Problem::new(at..at + 4, "unknown field `prot`").expected("one of `port`").hint("did you mean `port`?");
         insta::assert_snapshot!(problem.locate("acme.toml", text).render(), @r"
         error: unknown field `prot`
          --> acme.toml:2:2

@@ -100,14 +100,10 @@ impl Spec {
         match self {
             Spec::SshKey(_) => Rules { replace_on: &["public_key"], ..Rules::PLAIN },
             Spec::PrimaryIp(_) => Rules { replace_on: &["location"], ..Rules::PLAIN },
-            Spec::Volume(_) => {
-                Rules { replace_on: &["location", "format"], holds_data: true, ..Rules::PLAIN }
+            Spec::Volume(_) => Rules { replace_on: &["location", "format"], holds_data: true, ..Rules::PLAIN },
+            Spec::Server(_) => {
+                Rules { replace_on: &["location", "image"], write_only: &["admin", "keys"], holds_data: true }
             }
-            Spec::Server(_) => Rules {
-                replace_on: &["location", "image"],
-                write_only: &["admin", "keys"],
-                holds_data: true,
-            },
             Spec::Compose(_) => Rules { holds_data: true, ..Rules::PLAIN },
             _ => Rules::PLAIN,
         }

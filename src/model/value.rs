@@ -257,7 +257,8 @@ mod tests {
     fn placeholders_show_names_and_nothing_else() {
         let key = OutputKey::parse("web.ipv4").unwrap();
         let name = Name::parse("session-key").unwrap();
-        let value = Value::Joined(vec!["URL=".into(), Value::Output(key), " KEY=".into(), Value::Secret(name, Quoting::Plain)]);
+        let value =
+            Value::Joined(vec!["URL=".into(), Value::Output(key), " KEY=".into(), Value::Secret(name, Quoting::Plain)]);
         assert_eq!(value.to_string(), "URL=‹web.ipv4› KEY=‹secret session-key›");
         assert!(value.is_secret());
         assert_eq!(value.unknown().unwrap().to_string(), "web.ipv4");

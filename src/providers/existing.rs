@@ -40,13 +40,7 @@ impl Provider for ExistingServers {
         Ok(want.iter().map(see).collect())
     }
 
-    async fn take_stock(
-        &self,
-        doors: &Doors,
-        _: &Name,
-        want: &[Resource],
-        report: &Report,
-    ) -> Result<Stock, Failure> {
+    async fn take_stock(&self, doors: &Doors, _: &Name, want: &[Resource], report: &Report) -> Result<Stock, Failure> {
         Ok(Stock::free(self.observe(doors, want, report).await?))
     }
 

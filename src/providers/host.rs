@@ -53,13 +53,7 @@ impl Provider for Hosts {
         want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect()
     }
 
-    async fn take_stock(
-        &self,
-        doors: &Doors,
-        _: &Name,
-        want: &[Resource],
-        report: &Report,
-    ) -> Result<Stock, Failure> {
+    async fn take_stock(&self, doors: &Doors, _: &Name, want: &[Resource], report: &Report) -> Result<Stock, Failure> {
         // What is on a host goes with it; what a playbook no longer wants of a living host is not swept yet.
         Ok(Stock::free(self.observe(doors, want, report).await?))
     }
@@ -96,9 +90,12 @@ impl Provider for Hosts {
             Some(Line::Failed(list, status, log)) => {
                 let names: Vec<String> = list.iter().map(|&i| changes[i].resource.address.to_string()).collect();
                 let log = scrub(log, changes, doors);
-                Err(Failure::new(Kind::Failed, format!("{} failed on the host with exit status {status}", names.join(", ")))
-                    .because(log)
-                    .hint("what was done before it stays done; mend the cause, then run the same command again"))
+                Err(Failure::new(
+                    Kind::Failed,
+                    format!("{} failed on the host with exit status {status}", names.join(", ")),
+                )
+                .because(log)
+                .hint("what was done before it stays done; mend the cause, then run the same command again"))
             }
             Some(Line::Busy) => {
                 Err(Failure::new(Kind::Busy, format!("another Landfall is changing the host {}", at.address))
@@ -111,7 +108,11 @@ impl Provider for Hosts {
                         doors.ssh.close(&id);
                     }
                 })?;
-                changes.iter().map(|c| kinds::read(&c.resource, &*doors.keys, &facts)).collect::<Result<_, _>>().map(Some)
+                changes
+                    .iter()
+                    .map(|c| kinds::read(&c.resource, &*doors.keys, &facts))
+                    .collect::<Result<_, _>>()
+                    .map(Some)
             }
         }
     }
@@ -165,9 +166,12 @@ async fn run(
     } else if said.contains("sudo: not found") || said.contains("sudo: command not found") {
         Failure::new(Kind::Human, "there is no sudo on the host").hint("install it there, or log in as root")
     } else if said.to_lowercase().contains("password has expired") || said.contains("change your password") {
-        Failure::new(Kind::Human, "the account's password has expired, and the host lets nobody in before it is changed")
-            .because(said)
-            .hint("log in once with ssh and change it, or make the server anew with a key")
+        Failure::new(
+            Kind::Human,
+            "the account's password has expired, and the host lets nobody in before it is changed",
+        )
+        .because(said)
+        .hint("log in once with ssh and change it, or make the server anew with a key")
     } else if said.is_empty() {
         failure
     } else {
@@ -178,7 +182,8 @@ async fn run(
 /// cloud-init's own word on the first boot. Fails when a stage of it failed.
 fn check_first_boot(result: &str) -> Result<(), Failure> {
     let Ok(result) = serde_json::from_str::<serde_json::Value>(result) else { return Ok(()) };
-    let errors: Vec<&str> = result["v1"]["errors"].as_array().into_iter().flatten().filter_map(|e| e.as_str()).collect();
+    let errors: Vec<&str> =
+        result["v1"]["errors"].as_array().into_iter().flatten().filter_map(|e| e.as_str()).collect();
     if errors.is_empty() {
         return Ok(());
     }
@@ -193,9 +198,9 @@ fn host_id(at: &HostAt) -> Result<HostId, Failure> {
         other => other.to_string(),
     };
     let address = text(&at.address);
-    let address = address
-        .parse()
-        .map_err(|_| Failure::new(Kind::Failed, format!("the address of `{}` is not known: {address}", at.step)))?;
+    let address = address.parse().map_err(|e: std::net::AddrParseError| {
+        Failure::new(Kind::Failed, format!("the address of `{}` is not known: {address}", at.step)).because(e)
+    })?;
     let host_key = text(&at.host_key);
     Ok(HostId { address, port: at.port, user: at.user.clone(), host_key, keys: at.keys.clone() })
 }

@@ -65,7 +65,10 @@ impl Hetzner {
             ("ssh-key", &state.ssh_keys),
         ];
         let name = |entry: &Value| entry["name"].as_str().unwrap_or_default().to_owned();
-        tables.into_iter().flat_map(|(kind, table)| table.values().map(move |e| format!("{kind} {}", name(e)))).collect()
+        tables
+            .into_iter()
+            .flat_map(|(kind, table)| table.values().map(move |e| format!("{kind} {}", name(e))))
+            .collect()
     }
 
     /// The IPv4 address of the server called `name`.
@@ -88,7 +91,7 @@ impl Hetzner {
         let method = request.method.as_str();
         let state = &mut *lock(&self.state);
         state.tick();
-        let id = |text: &str, what: &str| text.parse::<i64>().map_err(|_| Refusal::not_found(what, text));
+        let id = |text: &str, what: &str| text.parse::<i64>().ok().ok_or_else(|| Refusal::not_found(what, text));
         match (method, &parts[..]) {
             ("GET", ["actions"]) => actions(state, request),
             ("GET", ["actions", text]) => {
@@ -106,9 +109,13 @@ impl Hetzner {
                 Err(Refusal::new(410, "deprecated_api_endpoint", "this endpoint has been removed, use locations"))
             }
             // What the simulator does not have is empty, so that clients which look there find nothing.
-            ("GET", [empty @ ("networks" | "placement_groups" | "load_balancers" | "floating_ips" | "isos" | "certificates")]) => {
-                list(vec![], empty, request)
-            }
+            (
+                "GET",
+                [
+                    empty @ ("networks" | "placement_groups" | "load_balancers" | "floating_ips" | "isos"
+                    | "certificates"),
+                ],
+            ) => list(vec![], empty, request),
             (_, [kind @ ("servers" | "ssh_keys" | "firewalls" | "volumes" | "primary_ips"), rest @ ..]) => {
                 self.resource(state, request, kind, rest)
             }
@@ -177,7 +184,9 @@ impl Simulator for Hetzner {
         // Unauthenticated calls count towards the limit too.
         let left = lock(&self.state).spend();
         let mut answer = match (left, &request.token) {
-            (None, _) => Refusal::new(429, "rate_limit_exceeded", "limit of 3600 requests per hour reached").into_answer(),
+            (None, _) => {
+                Refusal::new(429, "rate_limit_exceeded", "limit of 3600 requests per hour reached").into_answer()
+            }
             (_, Some(token)) if *token == self.read_only_token && request.method != "GET" => {
                 Refusal::new(403, "token_readonly", "token is only allowed to perform GET requests").into_answer()
             }
@@ -221,7 +230,7 @@ fn actions(state: &State, request: &Request) -> Result<Answer, Refusal> {
 }
 
 fn one(entries: Vec<Value>, key: &str, text: &str) -> Result<Answer, Refusal> {
-    let found = entries.into_iter().find(|entry| entry["id"].to_string() == text);
+    let found = entries.into_iter().find(|entry| entry["id"] == text);
     found.map(|entry| ok(json!({ key: entry }))).ok_or_else(|| Refusal::not_found(&key.replace('_', " "), text))
 }
 

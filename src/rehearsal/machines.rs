@@ -101,10 +101,21 @@ const LABEL: &str = "landfall.rehearsal";
 /// What lets systemd run in a container on cgroup v1 as well as v2, without `--privileged`, which fails
 /// where the machine itself lacks a capability. Each was needed on a Debian 12 machine.
 const RUN: &[&str] = &[
-    "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN", "--cap-add=SYS_PTRACE", "--cap-add=NET_RAW",
-    "--cap-add=DAC_READ_SEARCH", "--cap-add=SYSLOG", "--cap-add=AUDIT_CONTROL", "--cap-add=SYS_NICE",
-    "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--security-opt=systempaths=unconfined",
-    "--cgroupns=private", "--device-cgroup-rule=a *:* rwm", "--tmpfs=/run", "--tmpfs=/tmp",
+    "--cap-add=SYS_ADMIN",
+    "--cap-add=NET_ADMIN",
+    "--cap-add=SYS_PTRACE",
+    "--cap-add=NET_RAW",
+    "--cap-add=DAC_READ_SEARCH",
+    "--cap-add=SYSLOG",
+    "--cap-add=AUDIT_CONTROL",
+    "--cap-add=SYS_NICE",
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=apparmor=unconfined",
+    "--security-opt=systempaths=unconfined",
+    "--cgroupns=private",
+    "--device-cgroup-rule=a *:* rwm",
+    "--tmpfs=/run",
+    "--tmpfs=/tmp",
     "--stop-signal=SIGRTMIN+3",
 ];
 
@@ -236,7 +247,9 @@ impl Machines for LocalHosts {
         arguments.extend(RUN);
         if Path::new("/sys/fs/cgroup/memory").exists() {
             // systemd 257 refuses cgroup v1 unless it is told to make do with it.
-            arguments.push("--env=SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1");
+            arguments.push(
+                "--env=SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
+            );
         }
         arguments.push(&self.base_image);
         self.engine.docker(&arguments).await?;
@@ -272,7 +285,10 @@ async fn sweep(engine: &Engine, condemned: impl Fn(&str) -> bool) {
     let format = format!("{{{{.Label \"{LABEL}\"}}}} {{{{.ID}}}}");
     let volumes = format!("{{{{.Label \"{LABEL}\"}}}} {{{{.Name}}}}");
     for (list, remove) in [
-        (["ps", "--all", "--filter", &filter, "--format", &format].as_slice(), ["rm", "--force", "--volumes"].as_slice()),
+        (
+            ["ps", "--all", "--filter", &filter, "--format", &format].as_slice(),
+            ["rm", "--force", "--volumes"].as_slice(),
+        ),
         (&["volume", "ls", "--filter", &filter, "--format", &volumes], &["volume", "rm", "--force"]),
         (&["network", "ls", "--filter", &filter, "--format", &format], &["network", "rm"]),
     ] {

@@ -72,7 +72,9 @@ pub struct RunImage {
 /// Every image the apps of `playbook` run.
 pub fn images(playbook: &Playbook, sources: &Sources) -> Vec<RunImage> {
     let mut all = Vec::new();
-    for answers in playbook.steps.iter().filter(|entry| entry.kind == "app").filter_map(|e| e.answers::<AppAnswers>().ok()) {
+    for answers in
+        playbook.steps.iter().filter(|entry| entry.kind == "app").filter_map(|e| e.answers::<AppAnswers>().ok())
+    {
         let port = answers.port.unwrap_or(8080);
         let health = answers.health.clone().unwrap_or_else(|| "/".to_owned());
         if let Some(image) = answers.image {
@@ -229,8 +231,11 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
                 return Err(Problem::new(place, format!("`{path}` is not a file")).expected("a compose file"));
             };
             let text = std::str::from_utf8(bytes).map_err(|e| Problem::new(place.clone(), format!("`{path}`: {e}")))?;
-            let service = composefile::check(text, answers.service.as_deref())
-                .map_err(|problem| Problem { at: place, message: format!("`{path}`: {}", problem.message), ..problem })?;
+            let service = composefile::check(text, answers.service.as_deref()).map_err(|problem| Problem {
+                at: place,
+                message: format!("`{path}`: {}", problem.message),
+                ..problem
+            })?;
             all.push(file_resource(site, host, &format!("{folder}/compose.yaml"), text.into(), 0o644));
             files.push("compose.landfall.yaml".to_owned());
             ("compose.landfall.yaml", include_str!("../../templates/compose.landfall.yaml"), service)
@@ -265,8 +270,9 @@ fn check(entry: &Entry, answers: &AppAnswers) -> Result<(), Problem> {
     match given[..] {
         [_] => {}
         [] => {
-            return Err(Problem::new(entry.at.clone(), "an app of nothing")
-                .expected("one of `image`, `compose` or `static`"));
+            return Err(
+                Problem::new(entry.at.clone(), "an app of nothing").expected("one of `image`, `compose` or `static`")
+            );
         }
         [_, second, ..] => {
             return Err(Problem::new(entry.place_of(second), format!("`{}` together", given.join("` and `")))
@@ -281,8 +287,9 @@ fn check(entry: &Entry, answers: &AppAnswers) -> Result<(), Problem> {
     }
     let only_for = |key: &str, there: bool, right: bool, what: &str| {
         if there && !right {
-            return Err(Problem::new(entry.place_of(key), format!("`{key}` means nothing to {what}"))
-                .hint("take the line out"));
+            return Err(
+                Problem::new(entry.place_of(key), format!("`{key}` means nothing to {what}")).hint("take the line out")
+            );
         }
         Ok(())
     };
@@ -293,9 +300,11 @@ fn check(entry: &Entry, answers: &AppAnswers) -> Result<(), Problem> {
     only_for("env", !answers.env.is_empty(), contained, "static files")?;
     only_for("service", answers.service.is_some(), answers.compose.is_some(), "an app without a compose file")?;
     if contained && answers.port.is_none() {
-        for (key, there) in
-            [("host", answers.host.is_some()), ("health", answers.health.is_some()), ("listen", answers.listen.is_some())]
-        {
+        for (key, there) in [
+            ("host", answers.host.is_some()),
+            ("health", answers.health.is_some()),
+            ("listen", answers.listen.is_some()),
+        ] {
             if there {
                 return Err(Problem::new(entry.place_of(key), format!("`{key}` without a `port`"))
                     .hint("say which port the app listens on, such as `port = 3000`"));
@@ -324,8 +333,11 @@ fn check(entry: &Entry, answers: &AppAnswers) -> Result<(), Problem> {
         let legal = variable.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !legal {
-            return Err(Problem::new(entry.place_of(&format!("env.{variable}")), format!("bad variable name `{variable}`"))
-                .expected("a letter or underscore, then letters, digits and underscores"));
+            return Err(Problem::new(
+                entry.place_of(&format!("env.{variable}")),
+                format!("bad variable name `{variable}`"),
+            )
+            .expected("a letter or underscore, then letters, digits and underscores"));
         }
     }
     Ok(())

@@ -97,9 +97,13 @@ impl Step for ProxyStep {
         let answers: ProxyAnswers = site.entry.answers()?;
         let host = site.host(&answers.on)?;
         let sites = sites(site, &answers)?;
-        let content =
-            render("Caddyfile", include_str!("../../templates/Caddyfile"), context! { email => answers.email, sites }, Held::default())
-                .map_err(|e| Problem::new(site.entry.at.clone(), format!("cannot write the Caddyfile: {e}")))?;
+        let content = render(
+            "Caddyfile",
+            include_str!("../../templates/Caddyfile"),
+            context! { email => answers.email, sites },
+            Held::default(),
+        )
+        .map_err(|e| Problem::new(site.entry.at.clone(), format!("cannot write the Caddyfile: {e}")))?;
 
         let caddy = ("caddy".to_owned(), "caddy".to_owned());
         let logs = Directory { path: "/var/log/caddy".into(), owner: caddy, mode: 0o750, tree: None };
@@ -116,11 +120,8 @@ impl Step for ProxyStep {
                 user: "caddy",
             }),
         };
-        let service = Service {
-            unit: "caddy.service".to_owned(),
-            reads: vec![CADDYFILE.to_owned()],
-            take_up: TakeUp::Reload,
-        };
+        let service =
+            Service { unit: "caddy.service".to_owned(), reads: vec![CADDYFILE.to_owned()], take_up: TakeUp::Reload };
         Ok(vec![
             site.on_host(&host, "package", "caddy".into(), Spec::Package(Package { name: "caddy".into() })),
             site.on_host(&host, "directory", logs.path.clone(), Spec::Directory(logs)),

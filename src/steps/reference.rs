@@ -76,7 +76,8 @@ pub fn markdown() -> String {
         let about = step.about();
         let _ = write!(out, "\n## `{}`: {}\n\n{}\n\n", step.kind(), about.title.to_lowercase(), about.summary);
         out.push_str("| answer | value | meaning |\n|---|---|---|\n");
-        let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let must = if required.contains(&name.as_str()) { " (required)" } else { "" };
             let definition = resolve(property, &generator);
@@ -103,7 +104,9 @@ fn resolve(property: &Value, generator: &SchemaGenerator) -> Value {
 }
 
 fn in_words(schema: &Value, generator: &SchemaGenerator) -> String {
-    if schema["title"] == "Input" || schema["description"].as_str().is_some_and(|d| d.starts_with("A literal, an output")) {
+    if schema["title"] == "Input"
+        || schema["description"].as_str().is_some_and(|d| d.starts_with("A literal, an output"))
+    {
         return "value".into();
     }
     if schema["pattern"].is_string() {

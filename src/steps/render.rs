@@ -26,12 +26,7 @@ impl Held {
 ///
 /// In `.yaml` templates every value is written as a JSON string; elsewhere as it is. An unknown name in
 /// the template is an error: templates ship with the program, so it means a bug and is found by tests.
-pub fn render(
-    name: &str,
-    template: &str,
-    context: minijinja::Value,
-    held: Held,
-) -> Result<Value, minijinja::Error> {
+pub fn render(name: &str, template: &str, context: minijinja::Value, held: Held) -> Result<Value, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let mut syntax = SyntaxConfig::builder();

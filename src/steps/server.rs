@@ -150,8 +150,9 @@ impl Step for ServerStep {
                 .hint("it gets sudo, and root's own login stays shut"));
         }
         if let Some(size @ (0..10 | 10241..)) = answers.volume_gb {
-            return Err(Problem::new(entry.place_of("volume_gb"), format!("a volume of {size} GB"))
-                .expected("10 to 10240"));
+            return Err(
+                Problem::new(entry.place_of("volume_gb"), format!("a volume of {size} GB")).expected("10 to 10240")
+            );
         }
         if answers.ipv4 == Some(false) && answers.ipv6 == Some(false) {
             return Err(Problem::new(entry.place_of("ipv4"), "a server without any address")
@@ -211,8 +212,7 @@ impl Step for ServerStep {
                     keys: host.keys.clone(),
                 };
                 all.push(site.in_cloud("hetzner", "server", id, Spec::Server(server)));
-                let user =
-                    User { name: host.user.clone(), shell: "/bin/bash".into(), groups: vec!["sudo".to_owned()] };
+                let user = User { name: host.user.clone(), shell: "/bin/bash".into(), groups: vec!["sudo".to_owned()] };
                 all.push(site.on_host(&host, "user", host.user.clone(), Spec::User(user)));
             }
             ServerProvider::Existing => {
@@ -263,29 +263,26 @@ pub fn host_at(site: &Site<'_>, entry: &Entry) -> Result<HostAt, Problem> {
 
 /// Are the answers those of their provider?
 fn check_provider(entry: &Entry, answers: &ServerAnswers) -> Result<(), Problem> {
-    let (wanted, others): (&[(&str, bool)], &[(&str, bool)]) = match answers.provider {
-        ServerProvider::Hetzner => (
-            &[("location", answers.location.is_some()), ("size", answers.size.is_some())],
-            &[
-                ("address", answers.address.is_some()),
-                ("port", answers.port.is_some()),
-                ("user", answers.user.is_some()),
-                ("host_key", answers.host_key.is_some()),
-            ],
-        ),
-        ServerProvider::Existing => (
-            &[("address", answers.address.is_some()), ("host_key", answers.host_key.is_some())],
-            &[
-                ("location", answers.location.is_some()),
-                ("size", answers.size.is_some()),
-                ("admin", answers.admin.is_some()),
-                ("backups", answers.backups.is_some()),
-                ("ipv4", answers.ipv4.is_some()),
-                ("ipv6", answers.ipv6.is_some()),
-                ("volume_gb", answers.volume_gb.is_some()),
-                ("open", answers.open.is_some()),
-            ],
-        ),
+    let of_clouds = [
+        ("location", answers.location.is_some()),
+        ("size", answers.size.is_some()),
+        ("admin", answers.admin.is_some()),
+        ("backups", answers.backups.is_some()),
+        ("ipv4", answers.ipv4.is_some()),
+        ("ipv6", answers.ipv6.is_some()),
+        ("volume_gb", answers.volume_gb.is_some()),
+        ("open", answers.open.is_some()),
+    ];
+    let of_existing = [
+        ("address", answers.address.is_some()),
+        ("host_key", answers.host_key.is_some()),
+        ("port", answers.port.is_some()),
+        ("user", answers.user.is_some()),
+    ];
+    // The first two of each are needed.
+    let (wanted, others) = match answers.provider {
+        ServerProvider::Hetzner => (&of_clouds[..2], &of_existing[..]),
+        ServerProvider::Existing => (&of_existing[..2], &of_clouds[..]),
     };
     let provider = match answers.provider {
         ServerProvider::Hetzner => "hetzner",

@@ -14,7 +14,7 @@ use crate::steps::proxy::ProxyAnswers;
 use crate::steps::server::{ServerAnswers, ServerProvider};
 
 /// A playbook that can be rehearsed.
-pub struct Rehearsed {
+pub(super) struct Rehearsed {
     /// Its text.
     pub text: String,
     /// Machines that must be there before it is applied: those of provider `existing`.
@@ -25,7 +25,7 @@ pub struct Rehearsed {
 
 /// Adapts `text`, the text of `playbook`: a key made for the rehearsal may log in, certificates come from
 /// Caddy's own authority, and existing servers become local hosts. Writes the private key to `key_file`.
-pub fn adapt(
+pub(super) fn adapt(
     text: &str,
     playbook: &Playbook,
     key_file: &Path,
@@ -110,7 +110,7 @@ fn birth(
 }
 
 /// A site visitors can see.
-pub struct Site {
+pub(super) struct Site {
     /// Its name.
     pub host: String,
     /// The step that made its server.
@@ -120,7 +120,7 @@ pub struct Site {
 }
 
 /// Every app that has a name and a proxy in front of it.
-pub fn sites(playbook: &Playbook) -> Vec<Site> {
+pub(super) fn sites(playbook: &Playbook) -> Vec<Site> {
     let proxied = |server: &str| {
         let proxies = playbook.steps.iter().filter(|entry| entry.kind == "proxy");
         proxies.filter_map(|entry| entry.answers::<ProxyAnswers>().ok()).any(|proxy| proxy.on.as_str() == server)

@@ -14,7 +14,7 @@ use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 
 /// Where the API is, and where tokens are made.
-pub const API: Api = Api {
+pub(super) const API: Api = Api {
     name: "hetzner",
     base: "https://api.hetzner.cloud/v1",
     token: "hetzner-token",
@@ -53,7 +53,7 @@ impl From<Failure> for Denied {
 
 /// An asynchronous action.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Action {
+pub(super) struct Action {
     id: i64,
     command: String,
     status: String,
@@ -68,19 +68,19 @@ struct ActionError {
 
 /// The API as one run uses it.
 #[derive(Clone, Copy)]
-pub struct Hcloud<'a> {
+pub(super) struct Hcloud<'a> {
     doors: &'a Doors,
     report: &'a Report,
 }
 
 impl<'a> Hcloud<'a> {
     /// The API behind `doors`.
-    pub fn new(doors: &'a Doors, report: &'a Report) -> Hcloud<'a> {
+    pub(super) fn new(doors: &'a Doors, report: &'a Report) -> Hcloud<'a> {
         Hcloud { doors, report }
     }
 
     /// Every entry of the list at `path`, whose entries stand under `key`, page after page.
-    pub async fn list<T: DeserializeOwned>(
+    pub(super) async fn list<T: DeserializeOwned>(
         self,
         path: &str,
         key: &str,
@@ -102,21 +102,21 @@ impl<'a> Hcloud<'a> {
     }
 
     /// The single thing at `path`, which stands under `key`.
-    pub async fn get<T: DeserializeOwned>(self, path: &str, key: &str) -> Result<T, Failure> {
+    pub(super) async fn get<T: DeserializeOwned>(self, path: &str, key: &str) -> Result<T, Failure> {
         let mut body = self.call(&Call::new(Method::Get, path)).await?;
         parse(body.get_mut(key).map(Value::take).unwrap_or_default(), path)
     }
 
     /// Creates something, or asks for an action. What another action holds is waited for: those refusals
     /// (409 `conflict`, 423 `locked`) say that nothing was done, so asking again is safe.
-    pub async fn post(self, path: &str, body: Option<Value>) -> Result<Value, Denied> {
+    pub(super) async fn post(self, path: &str, body: Option<Value>) -> Result<Value, Denied> {
         let mut call = Call::new(Method::Post, path);
         call.body = body;
         self.when_free(&call).await
     }
 
     /// Deletes what is at `path`; what is already gone is fine.
-    pub async fn delete(self, path: &str) -> Result<Value, Denied> {
+    pub(super) async fn delete(self, path: &str) -> Result<Value, Denied> {
         match self.when_free(&Call::new(Method::Delete, path)).await {
             Err(denied) if denied.code == "not_found" => Ok(Value::Null),
             other => other,
@@ -142,7 +142,7 @@ impl<'a> Hcloud<'a> {
     }
 
     /// Waits for the actions in an answer: `action`, `actions` and `next_actions`. Fails when one fails.
-    pub async fn settle(self, answers: &[Value]) -> Result<(), Failure> {
+    pub(super) async fn settle(self, answers: &[Value]) -> Result<(), Failure> {
         let mut open: Vec<i64> = Vec::new();
         for answer in answers {
             let lists = [&answer["actions"], &answer["next_actions"]];
@@ -230,10 +230,9 @@ fn denied(status: u16, code: &str, said: &str, error: &Value, call: &Call) -> Fa
         (401, "token_readonly") | (403, "token_readonly") => {
             Failure::new(Kind::Human, "the Hetzner token may only read").because(said).hint(API.make_token)
         }
-        (401, _) => Failure::new(Kind::Human, "Hetzner does not accept the token").because(said).hint(format!(
-            "was it deleted, or is it from another provider? {}",
-            API.make_token
-        )),
+        (401, _) => Failure::new(Kind::Human, "Hetzner does not accept the token")
+            .because(said)
+            .hint(format!("was it deleted, or is it from another provider? {}", API.make_token)),
         (403, "resource_limit_exceeded") => Failure::new(Kind::Human, message).because(said).hint(
             "your project's limit is reached: ask for more at https://console.hetzner.com under Limits, or delete \
              something; then run the same command again",

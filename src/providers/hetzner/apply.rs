@@ -16,12 +16,12 @@ use crate::providers::hetzner::sizes;
 use crate::providers::hetzner::wire::{HOST_KEY, Labelled, OWNER, ServerType};
 
 /// Every kind, for a look at the whole project.
-pub const KINDS: &[&str] = &["ssh-key", "primary-ip", "firewall", "volume", "server"];
+pub(super) const KINDS: &[&str] = &["ssh-key", "primary-ip", "firewall", "volume", "server"];
 
 /// Carries the changes out. What must be replaced is deleted first, in reverse order, so that a server is
 /// gone before its address and volume go; the rest follows in order. Actions of creations run side by side
 /// and are waited for together at the end.
-pub async fn apply(api: Hcloud<'_>, changes: &[ReadyChange], report: &Report) -> Result<(), Failure> {
+pub(super) async fn apply(api: Hcloud<'_>, changes: &[ReadyChange], report: &Report) -> Result<(), Failure> {
     for change in changes.iter().rev().filter(|change| matches!(change.verb, Verb::Replace(_))) {
         delete(api, &change.resource).await?;
     }
@@ -121,8 +121,7 @@ async fn create_server(
     let by_name = |name: &str| project.primary_ips.iter().find(|ip| ip.name == name).map(|ip| ip.id);
     let firewalls: Vec<Value> =
         project.firewalls.iter().filter(|f| f.name == name).map(|f| json!({ "firewall": f.id })).collect();
-    let volumes: Vec<i64> =
-        project.volumes.iter().filter(|v| spec.volume && v.name == name).map(|v| v.id).collect();
+    let volumes: Vec<i64> = project.volumes.iter().filter(|v| spec.volume && v.name == name).map(|v| v.id).collect();
 
     let mut public_net = json!({});
     for family in [cloud::IpFamily::V4, cloud::IpFamily::V6] {
@@ -141,21 +140,24 @@ async fn create_server(
     let fingerprint = host_key.fingerprint(HashAlg::Sha256);
     let mut labels = labels(resource);
     labels[HOST_KEY] = BASE32_NOPAD.encode(fingerprint.as_bytes()).into();
-    let user_data = format!("#cloud-config\n{:#}\n", json!({
-        "ssh_deletekeys": true,
-        "ssh_genkeytypes": [],
-        "ssh_keys": { "ed25519_private": &*private, "ed25519_public": public },
-        "disable_root": true,
-        "ssh_pwauth": false,
-        "users": [{
-            "name": spec.admin,
-            "groups": "sudo",
-            "shell": "/bin/bash",
-            "sudo": "ALL=(ALL) NOPASSWD:ALL",
-            "lock_passwd": true,
-            "ssh_authorized_keys": spec.keys,
-        }],
-    }));
+    let user_data = format!(
+        "#cloud-config\n{:#}\n",
+        json!({
+            "ssh_deletekeys": true,
+            "ssh_genkeytypes": [],
+            "ssh_keys": { "ed25519_private": &*private, "ed25519_public": public },
+            "disable_root": true,
+            "ssh_pwauth": false,
+            "users": [{
+                "name": spec.admin,
+                "groups": "sudo",
+                "shell": "/bin/bash",
+                "sudo": "ALL=(ALL) NOPASSWD:ALL",
+                "lock_passwd": true,
+                "ssh_authorized_keys": spec.keys,
+            }],
+        })
+    );
     if user_data.len() > 32 << 10 {
         return Err(Failure::new(Kind::Failed, "the server's first instructions are longer than hetzner takes")
             .hint("list fewer keys in the step `server`"));
@@ -171,7 +173,10 @@ async fn create_server(
         match api.post("/servers", Some(body)).await {
             Ok(answer) => return Ok(answer),
             Err(Denied { code, failure }) if is_sold_out(&code) => {
-                report.tell(Progress::Note(format!("{} is sold out in {}, trying the next plan", plan.name, spec.location)));
+                report.tell(Progress::Note(format!(
+                    "{} is sold out in {}, trying the next plan",
+                    plan.name, spec.location
+                )));
                 last = Some(failure);
             }
             Err(denied) => return Err(denied.into()),
@@ -184,12 +189,7 @@ fn is_sold_out(code: &str) -> bool {
     matches!(code, "resource_unavailable" | "placement_error" | "no_space_left_in_location")
 }
 
-async fn update(
-    api: Hcloud<'_>,
-    resource: &Resource,
-    fields: &[FieldChange],
-    report: &Report,
-) -> Result<(), Failure> {
+async fn update(api: Hcloud<'_>, resource: &Resource, fields: &[FieldChange], report: &Report) -> Result<(), Failure> {
     let project = Project::load(api, KINDS, Some(resource.owner.as_str())).await?;
     let name = resource.cloud_name();
     match &resource.spec {
@@ -311,7 +311,7 @@ async fn delete(api: Hcloud<'_>, resource: &Resource) -> Result<(), Failure> {
 }
 
 /// Deletes the resource of this kind and identifier, and waits until that is done.
-pub async fn delete_by_id(api: Hcloud<'_>, kind: &str, id: i64) -> Result<(), Failure> {
+pub(super) async fn delete_by_id(api: Hcloud<'_>, kind: &str, id: i64) -> Result<(), Failure> {
     if kind == "volume" {
         // A volume must be detached first; one that is not attached says so, which is as good.
         if let Ok(answer) = api.post(&format!("/volumes/{id}/actions/detach"), None).await {

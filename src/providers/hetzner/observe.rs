@@ -13,7 +13,7 @@ use crate::providers::hetzner::wire::{Firewall, HOST_KEY, Labelled, PrimaryIp, R
 
 /// Everything in the project of the kinds that were asked for.
 #[derive(Debug, Default)]
-pub struct Project {
+pub(super) struct Project {
     /// Its SSH keys.
     pub ssh_keys: Vec<SshKey>,
     /// Its primary addresses.
@@ -29,11 +29,12 @@ pub struct Project {
 impl Project {
     /// Lists what is in the project, leaving out the kinds that nobody asks for. `only` narrows the lists
     /// to one playbook's mark; without it they hold everything, so that a stranger of the same name is seen.
-    pub async fn load(api: Hcloud<'_>, kinds: &[&str], only: Option<&str>) -> Result<Project, Failure> {
+    pub(super) async fn load(api: Hcloud<'_>, kinds: &[&str], only: Option<&str>) -> Result<Project, Failure> {
         let query: Vec<(&'static str, String)> =
             only.map(|owner| ("label_selector", format!("landfall={owner}"))).into_iter().collect();
         // A server's firewall and volume are known by their identifiers only.
-        let has = |kind: &str| kinds.contains(&kind) || kinds.contains(&"server") && matches!(kind, "firewall" | "volume");
+        let has =
+            |kind: &str| kinds.contains(&kind) || kinds.contains(&"server") && matches!(kind, "firewall" | "volume");
         let (ssh_keys, primary_ips, firewalls, volumes, servers) = tokio::try_join!(
             list_if(has("ssh-key"), api, "/ssh_keys", "ssh_keys", &query),
             list_if(has("primary-ip"), api, "/primary_ips", "primary_ips", &query),
@@ -45,7 +46,7 @@ impl Project {
     }
 
     /// What was seen of `resource`.
-    pub fn see(&self, resource: &Resource) -> Observed {
+    pub(super) fn see(&self, resource: &Resource) -> Observed {
         match &resource.spec {
             // A key is known by itself: the project takes each key only once, under whatever name.
             Spec::SshKey(spec) => match self.ssh_key(&spec.public_key) {
@@ -57,7 +58,13 @@ impl Project {
                 None => Observed::Absent,
             },
             Spec::PrimaryIp(_) => named(&self.primary_ips, resource, |ip| {
-                (Fields::from([("family", ip.family.as_str().into()), ("location", ip.location.name.as_str().into())]), vec![])
+                (
+                    Fields::from([
+                        ("family", ip.family.as_str().into()),
+                        ("location", ip.location.name.as_str().into()),
+                    ]),
+                    vec![],
+                )
             }),
             Spec::Firewall(_) => named(&self.firewalls, resource, |firewall| {
                 let mut open: Vec<String> = firewall.rules.iter().map(in_words).collect();
@@ -80,7 +87,7 @@ impl Project {
     }
 
     /// Everything that carries the mark of `playbook`, in the order in which it can be deleted.
-    pub fn owned(&self, playbook: &Name) -> Vec<Owned> {
+    pub(super) fn owned(&self, playbook: &Name) -> Vec<Owned> {
         fn owned<T: Labelled>(kind: &'static str, playbook: &Name, all: &[T]) -> Vec<Owned> {
             let prefix = format!("{playbook}-");
             let ours = all.iter().filter(|entry| entry.is_owned_by(playbook));
@@ -100,7 +107,7 @@ impl Project {
     }
 
     /// The project's entry for a public key, whatever its name and comment.
-    pub fn ssh_key(&self, public_key: &str) -> Option<&SshKey> {
+    pub(super) fn ssh_key(&self, public_key: &str) -> Option<&SshKey> {
         let core = |key: &str| key.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>();
         self.ssh_keys.iter().find(|key| core(&key.public_key) == core(public_key))
     }

@@ -10,7 +10,7 @@ use crate::model::resource::{Resource, Spec};
 use crate::providers::hetzner::wire::{LocationPrice, Pricing, Server, ServerType};
 
 /// Does a server of this plan satisfy `size`? Prices and stock do not matter once it is there.
-pub fn satisfies(plan: &ServerType, size: &Size) -> bool {
+pub(super) fn satisfies(plan: &ServerType, size: &Size) -> bool {
     match size {
         Size::Plans(names) => names.contains(&plan.name),
         Size::AtLeast { cpu, memory_gb } => {
@@ -22,16 +22,22 @@ pub fn satisfies(plan: &ServerType, size: &Size) -> bool {
 /// The plans that satisfy `size` and can be ordered in `location` now, best first: in the order named, or
 /// the cheapest first. Without names only x86 plans are taken, since not every image runs on ARM.
 /// Fails when there is none, naming what can be ordered.
-pub fn candidates<'a>(plans: &'a [ServerType], size: &Size, location: &str) -> Result<Vec<&'a ServerType>, Failure> {
-    let orderable =
-        |plan: &ServerType| plan.locations.iter().any(|place| place.name == location && place.available);
+pub(super) fn candidates<'a>(
+    plans: &'a [ServerType],
+    size: &Size,
+    location: &str,
+) -> Result<Vec<&'a ServerType>, Failure> {
+    let orderable = |plan: &ServerType| plan.locations.iter().any(|place| place.name == location && place.available);
     let mut places: Vec<&str> = plans.iter().flat_map(|plan| plan.prices.iter().map(|p| p.location.as_str())).collect();
     places.sort_unstable();
     places.dedup();
     if !places.contains(&location) {
         let near = nearest(location, places.iter().copied()).map(|name| format!("did you mean `{name}`? "));
-        return Err(Failure::new(Kind::Failed, format!("hetzner has no location `{location}`"))
-            .hint(format!("{}there are {}", near.unwrap_or_default(), places.join(", "))));
+        return Err(Failure::new(Kind::Failed, format!("hetzner has no location `{location}`")).hint(format!(
+            "{}there are {}",
+            near.unwrap_or_default(),
+            places.join(", ")
+        )));
     }
 
     let mut fitting: Vec<&ServerType> = match size {
@@ -69,7 +75,15 @@ fn on_offer(plans: &[ServerType], location: &str) -> String {
         .filter(|plan| plan.locations.iter().any(|place| place.name == location && place.available))
         .filter_map(|plan| {
             let price = price_at(&plan.prices, location)?;
-            Some((price, format!("{} ({} cores, {} GB, {price:.2} a month)", plan.name, plan.cores.normalize(), plan.memory.normalize())))
+            Some((
+                price,
+                format!(
+                    "{} ({} cores, {} GB, {price:.2} a month)",
+                    plan.name,
+                    plan.cores.normalize(),
+                    plan.memory.normalize()
+                ),
+            ))
         })
         .collect();
     offers.sort();
@@ -86,7 +100,7 @@ fn price_at(prices: &[LocationPrice], location: &str) -> Option<Decimal> {
 
 /// The monthly bill, net, of `want`: what is there at the price of its plan, what is not yet at the price
 /// of the plan that would be ordered.
-pub fn bill(
+pub(super) fn bill(
     want: &[Resource],
     plans: &[ServerType],
     pricing: &Pricing,
@@ -115,7 +129,10 @@ pub fn bill(
                 add(format!("server {name}: {} in {location}", plan.name), price);
                 if spec.backups {
                     let share = pricing.server_backup.percentage / Decimal::ONE_HUNDRED;
-                    add(format!("backups of {name}: {} % of it", pricing.server_backup.percentage.normalize()), price * share);
+                    add(
+                        format!("backups of {name}: {} % of it", pricing.server_backup.percentage.normalize()),
+                        price * share,
+                    );
                 }
             }
             Spec::PrimaryIp(spec) => {

@@ -8,16 +8,16 @@ use serde::Deserialize;
 use crate::model::name::Name;
 
 /// The label that says which playbook owns a resource.
-pub const OWNER: &str = "landfall";
+pub(super) const OWNER: &str = "landfall";
 /// The label that holds the fingerprint of a server's host key: SHA-256 in base32, because label values
 /// may hold letters, digits, `-`, `_` and `.` only, and at most 63 of them.
-pub const HOST_KEY: &str = "landfall-host-key";
+pub(super) const HOST_KEY: &str = "landfall-host-key";
 
 /// Labels.
-pub type Labels = BTreeMap<String, String>;
+pub(super) type Labels = BTreeMap<String, String>;
 
 /// Anything with a name and labels.
-pub trait Labelled {
+pub(super) trait Labelled {
     /// The cloud's identifier.
     fn id(&self) -> i64;
     /// Its name.
@@ -49,7 +49,7 @@ macro_rules! labelled {
 labelled!(SshKey, PrimaryIp, Firewall, Volume, Server);
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct SshKey {
+pub(super) struct SshKey {
     pub id: i64,
     pub name: String,
     pub public_key: String,
@@ -57,7 +57,7 @@ pub struct SshKey {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct PrimaryIp {
+pub(super) struct PrimaryIp {
     pub id: i64,
     pub name: String,
     #[serde(rename = "type")]
@@ -68,7 +68,7 @@ pub struct PrimaryIp {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Firewall {
+pub(super) struct Firewall {
     pub id: i64,
     pub name: String,
     #[serde(default)]
@@ -77,7 +77,7 @@ pub struct Firewall {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Rule {
+pub(super) struct Rule {
     pub direction: String,
     pub protocol: String,
     pub port: Option<String>,
@@ -86,7 +86,7 @@ pub struct Rule {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Volume {
+pub(super) struct Volume {
     pub id: i64,
     pub name: String,
     pub size: u32,
@@ -96,7 +96,7 @@ pub struct Volume {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Server {
+pub(super) struct Server {
     pub id: i64,
     pub name: String,
     pub status: String,
@@ -111,7 +111,7 @@ pub struct Server {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct PublicNet {
+pub(super) struct PublicNet {
     pub ipv4: Option<Ip>,
     pub ipv6: Option<Ip>,
     #[serde(default)]
@@ -119,28 +119,28 @@ pub struct PublicNet {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Ip {
+pub(super) struct Ip {
     pub ip: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct AppliedFirewall {
+pub(super) struct AppliedFirewall {
     pub id: i64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Named {
+pub(super) struct Named {
     pub name: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Image {
+pub(super) struct Image {
     pub name: Option<String>,
 }
 
 /// A plan. Prices are decimal strings, net of tax.
 #[derive(Clone, Debug, Deserialize)]
-pub struct ServerType {
+pub(super) struct ServerType {
     pub name: String,
     pub cores: Decimal,
     pub memory: Decimal,
@@ -152,25 +152,25 @@ pub struct ServerType {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct LocationPrice {
+pub(super) struct LocationPrice {
     pub location: String,
     pub price_monthly: Price,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Price {
+pub(super) struct Price {
     pub net: Decimal,
 }
 
 /// Whether a plan can be ordered somewhere; in the API since 2026-04-01.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Availability {
+pub(super) struct Availability {
     pub name: String,
     pub available: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct Pricing {
+pub(super) struct Pricing {
     pub currency: String,
     pub primary_ips: Vec<PrimaryIpPrices>,
     pub volume: VolumePrice,
@@ -178,18 +178,18 @@ pub struct Pricing {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct PrimaryIpPrices {
+pub(super) struct PrimaryIpPrices {
     #[serde(rename = "type")]
     pub family: String,
     pub prices: Vec<LocationPrice>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct VolumePrice {
+pub(super) struct VolumePrice {
     pub price_per_gb_month: Price,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-pub struct BackupPrice {
+pub(super) struct BackupPrice {
     pub percentage: Decimal,
 }

@@ -9,13 +9,13 @@ use crate::providers::host::kinds;
 use crate::providers::host::script::{Script, quote, words};
 
 /// Made on the host when the user wants to stop; the script looks for it before each change.
-pub const STOP: &str = "/run/landfall/stop";
+pub(super) const STOP: &str = "/run/landfall/stop";
 
 const FUNCTIONS: &str = include_str!("../../../templates/host-functions");
 
 /// The script for `changes`, each told as it begins and ends in lines that begin with `mark`, and after
 /// them the answers to `questions`. All packages are installed first and in one transaction.
-pub fn script(
+pub(super) fn script(
     changes: &[ReadyChange],
     questions: &Questions,
     keys: &dyn Keys,
@@ -25,7 +25,8 @@ pub fn script(
     out.line(format!("mark={mark} marks={MARKS} made={MADE} stop={STOP}"));
     out.line(FUNCTIONS);
 
-    let is_install = |change: &ReadyChange| matches!(change.resource.spec, Spec::Package(_)) && change.verb == Verb::Create;
+    let is_install =
+        |change: &ReadyChange| matches!(change.resource.spec, Spec::Package(_)) && change.verb == Verb::Create;
     let installs: Vec<(usize, &ReadyChange)> = changes.iter().enumerate().filter(|(_, c)| is_install(c)).collect();
     if !installs.is_empty() {
         let names = words(installs.iter().map(|(_, change)| change.resource.address.name.as_str()));
@@ -82,7 +83,7 @@ fn takes_over(change: &ReadyChange) -> bool {
 
 /// A line of the answer, apart from the facts.
 #[derive(Debug, PartialEq)]
-pub enum Line {
+pub(super) enum Line {
     /// The changes of these indices begin.
     Begin(Vec<usize>),
     /// They are done.
@@ -98,7 +99,7 @@ pub enum Line {
 }
 
 /// Reads one line of the answer, without its mark.
-pub fn read(line: &str) -> Line {
+pub(super) fn read(line: &str) -> Line {
     let indices = |text: &str| text.split(' ').filter_map(|index| index.parse().ok()).collect();
     match line.split('\t').collect::<Vec<_>>()[..] {
         ["begin", list] => Line::Begin(indices(list)),

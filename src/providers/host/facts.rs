@@ -8,15 +8,15 @@ use crate::model::machine::digest;
 use crate::providers::host::script::{Script, quote, words};
 
 /// Where Landfall keeps its marks on a host.
-pub const MARKS: &str = "/var/lib/landfall/marks";
+pub(super) const MARKS: &str = "/var/lib/landfall/marks";
 /// The list of what Landfall made on a host, one address per line.
-pub const MADE: &str = "/var/lib/landfall/made";
+pub(super) const MADE: &str = "/var/lib/landfall/made";
 /// More of a file than this is not sent home to be shown.
 const SHOWN: usize = 64 << 10;
 
 /// What is asked of a host.
 #[derive(Default)]
-pub struct Questions {
+pub(super) struct Questions {
     /// Owner, mode and type of these paths.
     pub stat: BTreeSet<String>,
     /// Digests of these files.
@@ -47,7 +47,7 @@ pub struct Questions {
 
 /// A path's owner, mode and type.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stat {
+pub(super) struct Stat {
     /// Four octal digits.
     pub mode: String,
     /// `owner:group`.
@@ -58,7 +58,7 @@ pub struct Stat {
 
 /// A unit's state, in systemd's words.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Unit {
+pub(super) struct Unit {
     /// `loaded`, `not-found`, …
     pub load: String,
     /// `enabled`, `disabled`, `static`, …
@@ -69,7 +69,7 @@ pub struct Unit {
 
 /// What a host answered.
 #[derive(Debug, Default)]
-pub struct Facts {
+pub(super) struct Facts {
     /// By path.
     pub stat: BTreeMap<String, Stat>,
     /// Digest by path.
@@ -107,7 +107,7 @@ pub struct Facts {
 impl Questions {
     /// The lines of a script that ask everything, each answer line beginning with `mark`. They write to
     /// file descriptor 3, change nothing, and need no more processes than there are kinds of questions.
-    pub fn script(&self, mark: &str, out: &mut Script) {
+    pub(super) fn script(&self, mark: &str, out: &mut Script) {
         out.line(format!("if [ -e {MADE} ]; then while IFS= read -r line; do printf '{mark}made\\t%s\\n' \"$line\"; done <{MADE} >&3; fi"));
         if !self.stat.is_empty() {
             let paths = words(&self.stat);
@@ -128,10 +128,16 @@ impl Questions {
             out.line(format!("systemctl show --property=LoadState,UnitFileState,ActiveState -- {names} 2>/dev/null | while IFS= read -r line; do printf '{mark}unit\\t%s\\n' \"$line\"; done >&3"));
         }
         if !self.users.is_empty() {
-            out.line(format!("getent passwd {} | while IFS= read -r line; do printf '{mark}user\\t%s\\n' \"$line\"; done >&3", words(&self.users)));
+            out.line(format!(
+                "getent passwd {} | while IFS= read -r line; do printf '{mark}user\\t%s\\n' \"$line\"; done >&3",
+                words(&self.users)
+            ));
         }
         if !self.groups.is_empty() {
-            out.line(format!("getent group {} | while IFS= read -r line; do printf '{mark}group\\t%s\\n' \"$line\"; done >&3", words(&self.groups)));
+            out.line(format!(
+                "getent group {} | while IFS= read -r line; do printf '{mark}group\\t%s\\n' \"$line\"; done >&3",
+                words(&self.groups)
+            ));
         }
         for user in &self.authorized {
             // The name was checked to be an account's name, so the tilde is safe to expand.
@@ -176,7 +182,7 @@ impl Questions {
 
 impl Facts {
     /// Takes in one line of the answer, without its mark. `questions` are those that were asked.
-    pub fn take(&mut self, line: &str, questions: &Questions) {
+    pub(super) fn take(&mut self, line: &str, questions: &Questions) {
         let (tag, rest) = line.split_once('\t').unwrap_or((line, ""));
         let fields: Vec<&str> = rest.split('\t').collect();
         match (tag, &fields[..]) {
@@ -256,7 +262,7 @@ impl Facts {
                 self.units.insert(unit.clone(), Unit::default());
             }
         }
-        let current = questions.units.iter().filter(|unit| self.units.contains_key(*unit)).next_back();
+        let current = questions.units.iter().rfind(|unit| self.units.contains_key(*unit));
         let Some(unit) = current.and_then(|name| self.units.get_mut(name)) else { return };
         match line.split_once('=') {
             Some(("LoadState", value)) => unit.load = value.to_owned(),
@@ -267,7 +273,7 @@ impl Facts {
     }
 
     /// The digest of what `paths` hold now, as [`content_digest`] computes it on the host.
-    pub fn digest_of(&self, paths: &[String]) -> String {
+    pub(super) fn digest_of(&self, paths: &[String]) -> String {
         let lines: String =
             paths.iter().filter_map(|path| Some(format!("{}  {path}\n", self.sums.get(path)?))).collect();
         digest(lines.as_bytes())
@@ -275,7 +281,7 @@ impl Facts {
 }
 
 /// A shell expression for the digest of what `paths` hold now.
-pub fn content_digest(paths: &[String]) -> String {
+pub(super) fn content_digest(paths: &[String]) -> String {
     format!("$(sha256sum -- {} 2>/dev/null | sha256sum | cut -c 1-64)", words(paths))
 }
 
@@ -296,16 +302,31 @@ mod tests {
         let units = ["caddy.service", "docker.service", "gone.service"].map(str::to_owned);
         let questions = Questions { units: units.into(), ..Questions::default() };
         let lines = [
-            "unit\tLoadState=loaded", "unit\tActiveState=active", "unit\tUnitFileState=enabled", "unit\t",
-            "unit\tLoadState=loaded", "unit\tActiveState=failed", "unit\tUnitFileState=disabled", "unit\t",
-            "unit\tLoadState=not-found", "unit\tActiveState=inactive", "unit\tUnitFileState=",
+            "unit\tLoadState=loaded",
+            "unit\tActiveState=active",
+            "unit\tUnitFileState=enabled",
+            "unit\t",
+            "unit\tLoadState=loaded",
+            "unit\tActiveState=failed",
+            "unit\tUnitFileState=disabled",
+            "unit\t",
+            "unit\tLoadState=not-found",
+            "unit\tActiveState=inactive",
+            "unit\tUnitFileState=",
         ];
         let facts = facts(&questions, &lines);
-        let summary: Vec<String> =
-            facts.units.iter().map(|(name, unit)| format!("{name} {} {} {}", unit.load, unit.file, unit.active)).collect();
+        let summary: Vec<String> = facts
+            .units
+            .iter()
+            .map(|(name, unit)| format!("{name} {} {} {}", unit.load, unit.file, unit.active))
+            .collect();
         assert_eq!(
             summary,
-            ["caddy.service loaded enabled active", "docker.service loaded disabled failed", "gone.service not-found  inactive"]
+            [
+                "caddy.service loaded enabled active",
+                "docker.service loaded disabled failed",
+                "gone.service not-found  inactive"
+            ]
         );
     }
 
@@ -323,7 +344,8 @@ mod tests {
 
     #[test]
     fn junk_in_an_answer_is_passed_over() {
-        let facts = facts(&Questions::default(), &["", "stat", "stat\t1\t2", "health\tx\ty\tz", "text\t/a\t!!!", "\t\t\t\t"]);
+        let facts =
+            facts(&Questions::default(), &["", "stat", "stat\t1\t2", "health\tx\ty\tz", "text\t/a\t!!!", "\t\t\t\t"]);
         assert!(facts.stat.is_empty() && facts.health.is_empty() && facts.texts.is_empty());
     }
 }

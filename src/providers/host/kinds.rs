@@ -1,9 +1,9 @@
 //! The kinds of things on a host: what to ask, what the answer means, how to make it so, how to undo it.
 
-pub mod account;
-pub mod compose;
-pub mod files;
-pub mod software;
+pub(super) mod account;
+pub(super) mod compose;
+pub(super) mod files;
+pub(super) mod software;
 
 use crate::model::failure::Failure;
 use crate::model::resource::{Observed, Resource, Spec};
@@ -12,7 +12,7 @@ use crate::providers::host::facts::{Facts, Questions};
 use crate::providers::host::script::Script;
 
 /// Adds what must be known of `resource` to the questions. Fails when a secret it holds is missing.
-pub fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Questions) -> Result<(), Failure> {
+pub(super) fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Questions) -> Result<(), Failure> {
     match &resource.spec {
         Spec::File(spec) => files::ask_file(spec, keys, questions)?,
         Spec::Directory(spec) => files::ask_directory(spec, questions),
@@ -29,7 +29,7 @@ pub fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Questions) -> R
 }
 
 /// What the facts say of `resource`.
-pub fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Result<Observed, Failure> {
+pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Result<Observed, Failure> {
     let fields = match &resource.spec {
         Spec::File(spec) => files::read_file(spec, keys, facts)?,
         Spec::Directory(spec) => files::read_directory(spec, facts),
@@ -54,7 +54,7 @@ pub fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Result<Obser
 
 /// Shell text that makes `resource` as it is wanted, whatever is there. Packages are not made here: they
 /// are installed together.
-pub fn make(resource: &Resource, keys: &dyn Keys, out: &mut Script) -> Result<(), Failure> {
+pub(super) fn make(resource: &Resource, keys: &dyn Keys, out: &mut Script) -> Result<(), Failure> {
     match &resource.spec {
         Spec::File(spec) => files::make_file(spec, keys, out)?,
         Spec::Directory(spec) => files::make_directory(spec, out)?,
@@ -70,7 +70,7 @@ pub fn make(resource: &Resource, keys: &dyn Keys, out: &mut Script) -> Result<()
 }
 
 /// Shell text that takes `resource` away again.
-pub fn unmake(resource: &Resource, out: &mut Script) {
+pub(super) fn unmake(resource: &Resource, out: &mut Script) {
     match &resource.spec {
         Spec::File(spec) => files::unmake_file(spec, out),
         Spec::Directory(spec) => files::unmake_directory(spec, out),

@@ -6,11 +6,11 @@ use crate::rehearsal::hetzner::Hetzner;
 use crate::rehearsal::hetzner::catalog;
 use crate::rehearsal::hetzner::refusal::{Is, Refusal, read_body};
 use crate::rehearsal::hetzner::servers::locked;
-use crate::rehearsal::hetzner::state::{State, check_name_is_free, find, now};
+use crate::rehearsal::hetzner::state::{State, check_name_is_free, find, merge, now};
 use crate::rehearsal::serve::Answer;
 
 /// Makes a primary address that is assigned to nobody. Gives its identifier.
-pub fn new_primary_ip(
+pub(super) fn new_primary_ip(
     api: &Hetzner,
     state: &mut State,
     name: &str,
@@ -40,7 +40,7 @@ pub fn new_primary_ip(
 }
 
 /// An address in the API's form.
-pub fn show(ip: &Value) -> Value {
+pub(super) fn show(ip: &Value) -> Value {
     let mut shown = ip.clone();
     if let Some(fields) = shown.as_object_mut() {
         fields.remove("number");
@@ -50,15 +50,18 @@ pub fn show(ip: &Value) -> Value {
 
 impl Hetzner {
     pub(super) fn create_primary_ip(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
-        let body = read_body(body, &[
-            ("name", Is::Text, true),
-            ("type", Is::Text, true),
-            ("labels", Is::Labels, false),
-            ("location", Is::Reference, false),
-            ("assignee_type", Is::Text, false),
-            ("assignee_id", Is::Number, false),
-            ("auto_delete", Is::Flag, false),
-        ])?;
+        let body = read_body(
+            body,
+            &[
+                ("name", Is::Text, true),
+                ("type", Is::Text, true),
+                ("labels", Is::Labels, false),
+                ("location", Is::Reference, false),
+                ("assignee_type", Is::Text, false),
+                ("assignee_id", Is::Number, false),
+                ("auto_delete", Is::Flag, false),
+            ],
+        )?;
         check_name_is_free(&state.primary_ips, &body, None, "primary IP")?;
         let family = match body["type"].as_str() {
             Some("ipv4") => "ipv4",
@@ -71,7 +74,9 @@ impl Hetzner {
         let locations = catalog::locations();
         let assignee = body.get("assignee_id").and_then(Value::as_i64);
         let location = match (body.get("location"), assignee) {
-            (Some(_), Some(_)) => return Err(Refusal::invalid("location", "must not be given together with assignee_id")),
+            (Some(_), Some(_)) => {
+                return Err(Refusal::invalid("location", "must not be given together with assignee_id"));
+            }
             (Some(wanted), None) => {
                 find(&locations, wanted).ok_or_else(|| Refusal::invalid("location", "location not found"))?.clone()
             }
@@ -105,23 +110,34 @@ impl Hetzner {
     }
 
     pub(super) fn change_primary_ip(&self, state: &mut State, id: i64, body: &[u8]) -> Result<Answer, Refusal> {
-        let body = read_body(body, &[("name", Is::Text, false), ("labels", Is::Labels, false), ("auto_delete", Is::Flag, false)])?;
+        let body = read_body(
+            body,
+            &[("name", Is::Text, false), ("labels", Is::Labels, false), ("auto_delete", Is::Flag, false)],
+        )?;
         check_name_is_free(&state.primary_ips, &body, Some(id), "primary IP")?;
-        if let Some(ip) = state.primary_ips.get_mut(&id) {
-            ip.as_object_mut().map(|ip| ip.extend(body));
-        }
+        merge(&mut state.primary_ips, id, body);
         Ok(super::ok(json!({ "primary_ip": show(&state.primary_ips[&id]) })))
     }
 
     pub(super) fn delete_primary_ip(&self, state: &mut State, id: i64) -> Result<Answer, Refusal> {
         if !state.primary_ips[&id]["assignee_id"].is_null() {
-            return Err(Refusal::new(422, "must_be_unassigned", "primary IP must be unassigned before it can be deleted"));
+            return Err(Refusal::new(
+                422,
+                "must_be_unassigned",
+                "primary IP must be unassigned before it can be deleted",
+            ));
         }
         state.primary_ips.remove(&id);
         Ok(super::gone())
     }
 
-    pub(super) fn act_on_primary_ip(&self, state: &mut State, id: i64, verb: &str, body: &[u8]) -> Result<Answer, Refusal> {
+    pub(super) fn act_on_primary_ip(
+        &self,
+        state: &mut State,
+        id: i64,
+        verb: &str,
+        body: &[u8],
+    ) -> Result<Answer, Refusal> {
         let server = match verb {
             "assign" => {
                 let body = read_body(body, &[("assignee_id", Is::Number, true), ("assignee_type", Is::Text, true)])?;

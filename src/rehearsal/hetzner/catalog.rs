@@ -40,7 +40,7 @@ fn price(net: f64) -> Value {
 }
 
 /// All places.
-pub fn locations() -> Vec<Value> {
+pub(super) fn locations() -> Vec<Value> {
     (1..)
         .zip(LOCATIONS)
         .map(|(id, (name, country, city, zone, latitude, longitude))| {
@@ -76,7 +76,7 @@ fn plan_prices(name: &str, net: f64) -> Vec<Value> {
 }
 
 /// All plans.
-pub fn server_types() -> Vec<Value> {
+pub(super) fn server_types() -> Vec<Value> {
     (101..)
         .zip(PLANS)
         .map(|(id, (name, cores, memory, disk, net, orderable))| {
@@ -100,7 +100,7 @@ pub fn server_types() -> Vec<Value> {
 }
 
 /// All images, for both architectures.
-pub fn images() -> Vec<Value> {
+pub(super) fn images() -> Vec<Value> {
     ["x86", "arm"]
         .iter()
         .flat_map(|architecture| IMAGES.iter().map(move |image| (architecture, image)))
@@ -118,7 +118,7 @@ pub fn images() -> Vec<Value> {
 }
 
 /// The price list.
-pub fn pricing() -> Value {
+pub(super) fn pricing() -> Value {
     let plans: Vec<Value> = server_types()
         .into_iter()
         .map(|plan| json!({ "id": plan["id"], "name": plan["name"], "prices": plan["prices"] }))

@@ -7,8 +7,10 @@ use crate::rehearsal::serve::{Answer, Request};
 
 /// The page of `entries` the request asks for, under `key`, after filtering and sorting. `path` stands in
 /// the links to other pages.
-pub fn list(mut entries: Vec<Value>, key: &str, request: &Request) -> Result<Answer, Refusal> {
-    for (filter, field) in [("name", "name"), ("fingerprint", "fingerprint"), ("ip", "ip"), ("architecture", "architecture")] {
+pub(super) fn list(mut entries: Vec<Value>, key: &str, request: &Request) -> Result<Answer, Refusal> {
+    for (filter, field) in
+        [("name", "name"), ("fingerprint", "fingerprint"), ("ip", "ip"), ("architecture", "architecture")]
+    {
         if let Some(wanted) = request.query(filter) {
             entries.retain(|entry| entry[field] == wanted);
         }
@@ -66,7 +68,10 @@ fn page(entries: Vec<Value>, key: &str, request: &Request) -> Result<Answer, Ref
     let mut links = Vec::new();
     for (relation, number) in [("prev", previous), ("next", next), ("last", Some(last))] {
         if let Some(number) = number {
-            links.push(format!("<https://api.hetzner.cloud/v1{}?page={number}&per_page={per_page}>; rel={relation}", request.path));
+            links.push(format!(
+                "<https://api.hetzner.cloud/v1{}?page={number}&per_page={per_page}>; rel={relation}",
+                request.path
+            ));
         }
     }
     let body = json!({
@@ -81,7 +86,7 @@ fn page(entries: Vec<Value>, key: &str, request: &Request) -> Result<Answer, Ref
 
 /// One requirement of a label selector.
 #[derive(Debug, PartialEq)]
-pub enum Requirement {
+pub(super) enum Requirement {
     /// `k=v` and `k in (a,b)`.
     In(String, Vec<String>),
     /// `k!=v` and `k notin (a,b)`; also met where there is no such label.
@@ -94,7 +99,7 @@ pub enum Requirement {
 
 impl Requirement {
     /// Do these labels meet it?
-    pub fn is_met(&self, labels: &Value) -> bool {
+    pub(super) fn is_met(&self, labels: &Value) -> bool {
         let value = |key: &str| labels[key].as_str();
         match self {
             Requirement::In(key, values) => value(key).is_some_and(|v| values.iter().any(|w| w == v)),
@@ -106,7 +111,7 @@ impl Requirement {
 }
 
 /// Reads a label selector.
-pub fn parse_selector(text: &str) -> Result<Vec<Requirement>, Refusal> {
+pub(super) fn parse_selector(text: &str) -> Result<Vec<Requirement>, Refusal> {
     let bad = || Refusal::invalid("label_selector", "Not a valid label selector.");
     let mut requirements = Vec::new();
     let mut rest = text.trim();
@@ -164,7 +169,16 @@ mod tests {
     fn selectors_select() {
         let labels = json!({ "env": "prod", "team": "a" });
         let selects = |text: &str| parse_selector(text).unwrap().iter().all(|r| r.is_met(&labels));
-        for yes in ["env=prod", "env==prod", "env!=dev", "env", "!other", "env in (dev, prod)", "other notin (x)", "env=prod,team in (a,b),!x"] {
+        for yes in [
+            "env=prod",
+            "env==prod",
+            "env!=dev",
+            "env",
+            "!other",
+            "env in (dev, prod)",
+            "other notin (x)",
+            "env=prod,team in (a,b),!x",
+        ] {
             assert!(selects(yes), "{yes}");
         }
         for no in ["env=dev", "env!=prod", "other", "!env", "env notin (prod,x)", "env=prod,team=b"] {

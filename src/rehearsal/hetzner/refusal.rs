@@ -6,7 +6,7 @@ use crate::rehearsal::serve::Answer;
 
 /// A request the API refuses.
 #[derive(Debug)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// The HTTP status.
     pub status: u16,
     /// The error code.
@@ -19,17 +19,17 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal without details.
-    pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Refusal {
+    pub(super) fn new(status: u16, code: &'static str, message: impl Into<String>) -> Refusal {
         Refusal { status, code, message: message.into(), details: Value::Null }
     }
 
     /// 404: there is no such thing.
-    pub fn not_found(what: &str, id: impl std::fmt::Display) -> Refusal {
+    pub(super) fn not_found(what: &str, id: impl std::fmt::Display) -> Refusal {
         Refusal::new(404, "not_found", format!("{what} with ID '{id}' not found"))
     }
 
     /// 422: a field is wrong.
-    pub fn invalid(field: &str, why: &str) -> Refusal {
+    pub(super) fn invalid(field: &str, why: &str) -> Refusal {
         Refusal {
             details: json!({ "fields": [{ "name": field, "messages": [why] }] }),
             ..Refusal::new(422, "invalid_input", format!("invalid input in field '{field}': {why}"))
@@ -37,12 +37,12 @@ impl Refusal {
     }
 
     /// 409: the name, or what tells things apart, is taken.
-    pub fn taken(field: &str, message: &str) -> Refusal {
+    pub(super) fn taken(field: &str, message: &str) -> Refusal {
         Refusal { details: json!({ "fields": [{ "name": field }] }), ..Refusal::new(409, "uniqueness_error", message) }
     }
 
     /// The answer that says so.
-    pub fn into_answer(self) -> Answer {
+    pub(super) fn into_answer(self) -> Answer {
         let error = json!({ "code": self.code, "message": self.message, "details": self.details });
         Answer { status: self.status, body: Some(json!({ "error": error })), headers: vec![] }
     }
@@ -50,7 +50,7 @@ impl Refusal {
 
 /// What a field of a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Is {
+pub(super) enum Is {
     /// Text.
     Text,
     /// A whole number.
@@ -71,7 +71,7 @@ pub enum Is {
 
 /// Reads a body strictly: it must be a JSON object, hold every field marked as required, and nothing that
 /// is not listed. Null counts as absent.
-pub fn read_body(body: &[u8], fields: &[(&str, Is, bool)]) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn read_body(body: &[u8], fields: &[(&str, Is, bool)]) -> Result<Map<String, Value>, Refusal> {
     let not_json = |why: String| Refusal::new(400, "json_error", why);
     if body.iter().all(u8::is_ascii_whitespace) && fields.iter().all(|(_, _, required)| !required) {
         return Ok(Map::new());
@@ -82,7 +82,7 @@ pub fn read_body(body: &[u8], fields: &[(&str, Is, bool)]) -> Result<Map<String,
 }
 
 /// Reads an object within a body strictly. `within` is its place, for messages.
-pub fn read_object(
+pub(super) fn read_object(
     mut object: Map<String, Value>,
     fields: &[(&str, Is, bool)],
     within: &str,
@@ -96,7 +96,9 @@ pub fn read_object(
         check(value, *is, &place)?;
     }
     match fields.iter().find(|(field, _, required)| *required && !object.contains_key(*field)) {
-        Some((missing, _, _)) => Err(Refusal::invalid(&format!("{within}{missing}"), "Missing data for required field.")),
+        Some((missing, _, _)) => {
+            Err(Refusal::invalid(&format!("{within}{missing}"), "Missing data for required field."))
+        }
         None => Ok(object),
     }
 }

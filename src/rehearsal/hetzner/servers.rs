@@ -8,38 +8,44 @@ use crate::rehearsal::hetzner::Hetzner;
 use crate::rehearsal::hetzner::addresses::new_primary_ip;
 use crate::rehearsal::hetzner::catalog;
 use crate::rehearsal::hetzner::refusal::{Is, Refusal, read_body, read_object};
-use crate::rehearsal::hetzner::state::{SERVER_LIMIT, State, check_name_is_free, find, now};
+use crate::rehearsal::hetzner::state::{SERVER_LIMIT, State, check_name_is_free, find, merge, now};
 use crate::rehearsal::machines::Birth;
 use crate::rehearsal::serve::Answer;
 
 impl Hetzner {
     pub(super) fn create_server(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
-        let body = read_body(body, &[
-            ("name", Is::Text, true),
-            ("server_type", Is::Reference, true),
-            ("image", Is::Reference, true),
-            ("location", Is::Reference, false),
-            ("start_after_create", Is::Flag, false),
-            ("placement_group", Is::Number, false),
-            ("ssh_keys", Is::References, false),
-            ("volumes", Is::References, false),
-            ("networks", Is::References, false),
-            ("firewalls", Is::Objects, false),
-            ("user_data", Is::Text, false),
-            ("labels", Is::Labels, false),
-            ("automount", Is::Flag, false),
-            ("public_net", Is::Object, false),
-        ])?;
+        let body = read_body(
+            body,
+            &[
+                ("name", Is::Text, true),
+                ("server_type", Is::Reference, true),
+                ("image", Is::Reference, true),
+                ("location", Is::Reference, false),
+                ("start_after_create", Is::Flag, false),
+                ("placement_group", Is::Number, false),
+                ("ssh_keys", Is::References, false),
+                ("volumes", Is::References, false),
+                ("networks", Is::References, false),
+                ("firewalls", Is::Objects, false),
+                ("user_data", Is::Text, false),
+                ("labels", Is::Labels, false),
+                ("automount", Is::Flag, false),
+                ("public_net", Is::Object, false),
+            ],
+        )?;
         let name = body["name"].as_str().unwrap_or_default().to_owned();
         if !crate::model::name::is_host_name(&name) {
             return Err(Refusal::invalid("name", "must be a valid hostname."));
         }
         check_name_is_free(&state.servers, &body, None, "server")?;
         let types = catalog::server_types();
-        let plan = find(&types, &body["server_type"]).ok_or_else(|| Refusal::invalid("server_type", "server type not found"))?;
+        let plan = find(&types, &body["server_type"])
+            .ok_or_else(|| Refusal::invalid("server_type", "server type not found"))?;
         let locations = catalog::locations();
         let location = match body.get("location") {
-            Some(wanted) => find(&locations, wanted).ok_or_else(|| Refusal::invalid("location", "location not found"))?,
+            Some(wanted) => {
+                find(&locations, wanted).ok_or_else(|| Refusal::invalid("location", "location not found"))?
+            }
             None => &locations[0],
         };
         let images = catalog::images();
@@ -101,7 +107,12 @@ impl Hetzner {
         let create = state.begin_action("create_server", &[(id, "server")], pace, Some((id, after)));
         let mut next = Vec::new();
         if starts {
-            next.push(state.begin_action("start_server", &[(id, "server")], pace.map(|p| p * 2), Some((id, "running"))));
+            next.push(state.begin_action(
+                "start_server",
+                &[(id, "server")],
+                pace.map(|p| p * 2),
+                Some((id, "running")),
+            ));
         }
         let root_password = keys.is_empty().then(|| super::random_text(20));
         let birth = Birth {
@@ -125,9 +136,7 @@ impl Hetzner {
     pub(super) fn change_server(&self, state: &mut State, id: i64, body: &[u8]) -> Result<Answer, Refusal> {
         let body = read_body(body, &[("name", Is::Text, false), ("labels", Is::Labels, false)])?;
         check_name_is_free(&state.servers, &body, Some(id), "server")?;
-        if let Some(server) = state.servers.get_mut(&id) {
-            server.as_object_mut().map(|server| server.extend(body));
-        }
+        merge(&mut state.servers, id, body);
         Ok(super::ok(json!({ "server": state.show_server(id) })))
     }
 
@@ -169,7 +178,8 @@ impl Hetzner {
                 _ => {}
             }
         }
-        let machine = matches!(verb, "poweron" | "poweroff" | "shutdown" | "reboot" | "reset") && self.machines.is_some();
+        let machine =
+            matches!(verb, "poweron" | "poweroff" | "shutdown" | "reboot" | "reset") && self.machines.is_some();
         let action =
             state.begin_action(command, &[(id, "server")], pace.filter(|_| !machine), then.map(|status| (id, status)));
         if machine {
@@ -181,7 +191,8 @@ impl Hetzner {
     fn change_type(&self, state: &mut State, id: i64, body: &[u8]) -> Result<Answer, Refusal> {
         let body = read_body(body, &[("server_type", Is::Reference, true), ("upgrade_disk", Is::Flag, true)])?;
         let types = catalog::server_types();
-        let plan = find(&types, &body["server_type"]).ok_or_else(|| Refusal::invalid("server_type", "server type not found"))?;
+        let plan = find(&types, &body["server_type"])
+            .ok_or_else(|| Refusal::invalid("server_type", "server type not found"))?;
         let server = &state.servers[&id];
         if server["status"] != "off" {
             return Err(Refusal::new(422, "server_not_stopped", "server is not stopped"));
@@ -190,7 +201,11 @@ impl Hetzner {
             return Err(Refusal::invalid("server_type", "incompatible architecture"));
         }
         if server["primary_disk_size"].as_u64() > plan["disk"].as_u64() {
-            return Err(Refusal::new(422, "invalid_server_type", "the disk of the server is larger than that of the server type"));
+            return Err(Refusal::new(
+                422,
+                "invalid_server_type",
+                "the disk of the server is larger than that of the server type",
+            ));
         }
         if let Some(server) = state.servers.get_mut(&id) {
             server["server_type"] = plan.clone();
@@ -241,9 +256,7 @@ pub(super) fn locked() -> Refusal {
 /// The entries of `table` that the list under `key` names.
 fn referred(table: &[Value], body: &Map<String, Value>, key: &str) -> Result<Vec<Value>, Refusal> {
     let wanted = body.get(key).and_then(Value::as_array).into_iter().flatten();
-    wanted
-        .map(|reference| find(table, reference).cloned().ok_or_else(|| Refusal::invalid(key, "not found")))
-        .collect()
+    wanted.map(|reference| find(table, reference).cloned().ok_or_else(|| Refusal::invalid(key, "not found"))).collect()
 }
 
 fn listed_firewalls(state: &State, body: &Map<String, Value>) -> Result<Vec<i64>, Refusal> {
@@ -282,7 +295,10 @@ impl PublicNet {
             }
             let id = net.get(family).and_then(Value::as_i64);
             if let Some(id) = id {
-                let ip = state.primary_ips.get(&id).ok_or_else(|| Refusal::invalid(&format!("public_net.{family}"), "not found"))?;
+                let ip = state
+                    .primary_ips
+                    .get(&id)
+                    .ok_or_else(|| Refusal::invalid(&format!("public_net.{family}"), "not found"))?;
                 if ip["type"] != family {
                     return Err(Refusal::new(412, "primary_ip_version_mismatch", "primary IP has the wrong version"));
                 }
@@ -299,13 +315,21 @@ impl PublicNet {
     }
 
     /// Gives the server its addresses; the IPv4 address is returned for the machine behind it.
-    fn assign(&self, api: &Hetzner, state: &mut State, server: i64, name: &str, location: &Value) -> Result<String, Refusal> {
+    fn assign(
+        &self,
+        api: &Hetzner,
+        state: &mut State,
+        server: i64,
+        name: &str,
+        location: &Value,
+    ) -> Result<String, Refusal> {
         let mut address = String::new();
         for (family, id) in &self.families {
             let id = match id {
                 Some(id) => *id,
                 None => {
-                    let id = new_primary_ip(api, state, &format!("{name}-{family}-{server}"), family, location, &json!({}))?;
+                    let id =
+                        new_primary_ip(api, state, &format!("{name}-{family}-{server}"), family, location, &json!({}))?;
                     if let Some(ip) = state.primary_ips.get_mut(&id) {
                         ip["auto_delete"] = true.into();
                     }

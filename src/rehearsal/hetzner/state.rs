@@ -9,16 +9,16 @@ use serde_json::{Map, Value, json};
 use crate::rehearsal::hetzner::refusal::Refusal;
 
 /// How many servers a project may have.
-pub const SERVER_LIMIT: usize = 25;
+pub(super) const SERVER_LIMIT: usize = 25;
 /// Requests an hour; one comes back each second.
-pub const RATE_LIMIT: u32 = 3600;
+pub(super) const RATE_LIMIT: u32 = 3600;
 
 /// A kind of resource: by identifier, in the API's own form.
-pub type Table = BTreeMap<i64, Value>;
+pub(super) type Table = BTreeMap<i64, Value>;
 
 /// A running or ended action.
 #[derive(Debug)]
-pub struct Act {
+pub(super) struct Act {
     /// In the API's own form.
     pub value: Value,
     /// When it ends by itself; `None` when something else ends it.
@@ -28,7 +28,7 @@ pub struct Act {
 }
 
 /// A project.
-pub struct State {
+pub(super) struct State {
     next: i64,
     /// By identifier.
     pub ssh_keys: Table,
@@ -50,7 +50,7 @@ pub struct State {
 
 impl State {
     /// An empty project whose actions take `pace`.
-    pub fn new(pace: Duration) -> State {
+    pub(super) fn new(pace: Duration) -> State {
         State {
             next: 1_000_000,
             ssh_keys: Table::new(),
@@ -67,13 +67,13 @@ impl State {
     }
 
     /// A new identifier.
-    pub fn next_id(&mut self) -> i64 {
+    pub(super) fn next_id(&mut self) -> i64 {
         self.next += 1;
         self.next
     }
 
     /// The next number of an address, from 10 up; numbers of addresses that are gone are used again.
-    pub fn next_address(&mut self) -> Option<u8> {
+    pub(super) fn next_address(&mut self) -> Option<u8> {
         let taken = |number: u8| self.primary_ips.values().any(|ip| ip["number"] == number);
         for _ in 10..250 {
             self.next_address = if self.next_address >= 249 { 10 } else { self.next_address + 1 };
@@ -85,7 +85,7 @@ impl State {
     }
 
     /// Spends one request. Gives how many are left, or `None` when none was.
-    pub fn spend(&mut self) -> Option<u32> {
+    pub(super) fn spend(&mut self) -> Option<u32> {
         let now = Instant::now();
         let refill = now.duration_since(self.refilled).as_secs_f64();
         self.tokens = (self.tokens + refill).min(f64::from(RATE_LIMIT));
@@ -98,7 +98,7 @@ impl State {
     }
 
     /// Lets time pass: ends the actions whose time has come.
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         let now = Instant::now();
         let due: Vec<i64> = self
             .actions
@@ -113,7 +113,7 @@ impl State {
 
     /// Begins an action on `resources` that ends after `after`, or when it is told to; a server's status
     /// is then as `then` says.
-    pub fn begin_action(
+    pub(super) fn begin_action(
         &mut self,
         command: &str,
         resources: &[(i64, &str)],
@@ -131,7 +131,7 @@ impl State {
     }
 
     /// Ends an action, well or with an error.
-    pub fn end_action(&mut self, id: i64, error: Option<&str>) {
+    pub(super) fn end_action(&mut self, id: i64, error: Option<&str>) {
         let Some(act) = self.actions.get_mut(&id) else { return };
         act.value["finished"] = now().into();
         act.value["progress"] = 100.into();
@@ -152,23 +152,25 @@ impl State {
     }
 
     /// An action in the API's form.
-    pub fn action(&self, id: i64) -> Option<Value> {
+    pub(super) fn action(&self, id: i64) -> Option<Value> {
         self.actions.get(&id).map(|act| act.value.clone())
     }
 
     /// Every action on this resource, oldest first.
-    pub fn actions_of(&self, id: i64, kind: &str) -> Vec<Value> {
-        let on = |act: &&Act| act.value["resources"].as_array().into_iter().flatten().any(|r| r["id"] == id && r["type"] == kind);
+    pub(super) fn actions_of(&self, id: i64, kind: &str) -> Vec<Value> {
+        let on = |act: &&Act| {
+            act.value["resources"].as_array().into_iter().flatten().any(|r| r["id"] == id && r["type"] == kind)
+        };
         self.actions.values().filter(on).map(|act| act.value.clone()).collect()
     }
 
     /// Does an action hold this server?
-    pub fn is_locked(&self, server: i64) -> bool {
+    pub(super) fn is_locked(&self, server: i64) -> bool {
         self.actions_of(server, "server").iter().any(|action| action["status"] == "running")
     }
 
     /// The server, in the API's form.
-    pub fn show_server(&self, id: i64) -> Value {
+    pub(super) fn show_server(&self, id: i64) -> Value {
         let mut server = self.servers.get(&id).cloned().unwrap_or_default();
         let ip = |family: &str| {
             self.primary_ips.values().find(|ip| ip["assignee_id"] == id && ip["type"] == family).map(|ip| {
@@ -194,7 +196,7 @@ impl State {
     }
 
     /// Is this firewall in front of the server, directly or by a label selector?
-    pub fn is_applied(&self, firewall: &Value, server: i64) -> bool {
+    pub(super) fn is_applied(&self, firewall: &Value, server: i64) -> bool {
         let labels = &self.servers[&server]["labels"];
         firewall["applied_to"].as_array().into_iter().flatten().any(|target| match target["type"].as_str() {
             Some("server") => target["server"]["id"] == server,
@@ -205,7 +207,7 @@ impl State {
     }
 
     /// Takes a server out, with what goes with it.
-    pub fn remove_server(&mut self, id: i64) {
+    pub(super) fn remove_server(&mut self, id: i64) {
         self.servers.remove(&id);
         self.primary_ips.retain(|_, ip| !(ip["assignee_id"] == id && ip["auto_delete"] == true));
         for ip in self.primary_ips.values_mut().filter(|ip| ip["assignee_id"] == id) {
@@ -224,21 +226,26 @@ impl State {
 }
 
 /// Now, as the API writes it.
-pub fn now() -> String {
+pub(super) fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string()
 }
 
 /// The identifier a body's reference means in `table`: itself, or that of the entry with this name.
-pub fn find<'a>(table: impl IntoIterator<Item = &'a Value>, reference: &Value) -> Option<&'a Value> {
+pub(super) fn find<'a>(table: impl IntoIterator<Item = &'a Value>, reference: &Value) -> Option<&'a Value> {
     let text = reference.as_str();
     let number = reference.as_i64().or_else(|| text.and_then(|text| text.parse().ok()));
-    table.into_iter().find(|entry| {
-        number.is_some_and(|id| entry["id"] == id) || text.is_some_and(|name| entry["name"] == name)
-    })
+    table
+        .into_iter()
+        .find(|entry| number.is_some_and(|id| entry["id"] == id) || text.is_some_and(|name| entry["name"] == name))
 }
 
 /// Checks that no other entry of `table` has the name in `body`.
-pub fn check_name_is_free(table: &Table, body: &Map<String, Value>, except: Option<i64>, what: &str) -> Result<(), Refusal> {
+pub(super) fn check_name_is_free(
+    table: &Table,
+    body: &Map<String, Value>,
+    except: Option<i64>,
+    what: &str,
+) -> Result<(), Refusal> {
     let Some(name) = body.get("name") else { return Ok(()) };
     if name.as_str().is_none_or(str::is_empty) {
         return Err(Refusal::invalid("name", "Shorter than minimum length 1."));
@@ -246,5 +253,12 @@ pub fn check_name_is_free(table: &Table, body: &Map<String, Value>, except: Opti
     match table.iter().any(|(id, entry)| entry["name"] == *name && Some(*id) != except) {
         true => Err(Refusal::taken("name", &format!("{what} name is already used"))),
         false => Ok(()),
+    }
+}
+
+/// Puts the fields of `body` into the entry with this identifier.
+pub(crate) fn merge(table: &mut Table, id: i64, body: Map<String, Value>) {
+    if let Some(entry) = table.get_mut(&id).and_then(Value::as_object_mut) {
+        entry.extend(body);
     }
 }

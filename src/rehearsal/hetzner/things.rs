@@ -8,13 +8,15 @@ use crate::rehearsal::hetzner::catalog;
 use crate::rehearsal::hetzner::lists::parse_selector;
 use crate::rehearsal::hetzner::refusal::{Is, Refusal, read_body, read_object};
 use crate::rehearsal::hetzner::servers::locked;
-use crate::rehearsal::hetzner::state::{State, check_name_is_free, find, now};
+use crate::rehearsal::hetzner::state::{State, check_name_is_free, find, merge, now};
 use crate::rehearsal::serve::Answer;
 
 impl Hetzner {
     pub(super) fn create_ssh_key(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
-        let body =
-            read_body(body, &[("name", Is::Text, true), ("public_key", Is::Text, true), ("labels", Is::Labels, false)])?;
+        let body = read_body(
+            body,
+            &[("name", Is::Text, true), ("public_key", Is::Text, true), ("labels", Is::Labels, false)],
+        )?;
         let text = body["public_key"].as_str().unwrap_or_default().trim();
         let key = ssh_key::PublicKey::from_openssh(text)
             .ok()
@@ -38,19 +40,20 @@ impl Hetzner {
     pub(super) fn change_ssh_key(&self, state: &mut State, id: i64, body: &[u8]) -> Result<Answer, Refusal> {
         let body = read_body(body, &[("name", Is::Text, false), ("labels", Is::Labels, false)])?;
         check_name_is_free(&state.ssh_keys, &body, Some(id), "SSH key")?;
-        if let Some(key) = state.ssh_keys.get_mut(&id) {
-            key.as_object_mut().map(|key| key.extend(body));
-        }
+        merge(&mut state.ssh_keys, id, body);
         Ok(super::ok(json!({ "ssh_key": state.ssh_keys[&id] })))
     }
 
     pub(super) fn create_firewall(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
-        let body = read_body(body, &[
-            ("name", Is::Text, true),
-            ("labels", Is::Labels, false),
-            ("rules", Is::Objects, false),
-            ("apply_to", Is::Objects, false),
-        ])?;
+        let body = read_body(
+            body,
+            &[
+                ("name", Is::Text, true),
+                ("labels", Is::Labels, false),
+                ("rules", Is::Objects, false),
+                ("apply_to", Is::Objects, false),
+            ],
+        )?;
         check_name_is_free(&state.firewalls, &body, None, "firewall")?;
         let rules = read_rules(&body)?;
         let targets = read_targets(state, &body, "apply_to")?;
@@ -72,9 +75,7 @@ impl Hetzner {
     pub(super) fn change_firewall(&self, state: &mut State, id: i64, body: &[u8]) -> Result<Answer, Refusal> {
         let body = read_body(body, &[("name", Is::Text, false), ("labels", Is::Labels, false)])?;
         check_name_is_free(&state.firewalls, &body, Some(id), "firewall")?;
-        if let Some(firewall) = state.firewalls.get_mut(&id) {
-            firewall.as_object_mut().map(|firewall| firewall.extend(body));
-        }
+        merge(&mut state.firewalls, id, body);
         Ok(super::ok(json!({ "firewall": state.firewalls[&id] })))
     }
 
@@ -86,7 +87,13 @@ impl Hetzner {
         Ok(super::gone())
     }
 
-    pub(super) fn act_on_firewall(&self, state: &mut State, id: i64, verb: &str, body: &[u8]) -> Result<Answer, Refusal> {
+    pub(super) fn act_on_firewall(
+        &self,
+        state: &mut State,
+        id: i64,
+        verb: &str,
+        body: &[u8],
+    ) -> Result<Answer, Refusal> {
         let command = match verb {
             "set_rules" => {
                 let body = read_body(body, &[("rules", Is::Objects, true)])?;
@@ -125,15 +132,18 @@ impl Hetzner {
     }
 
     pub(super) fn create_volume(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
-        let body = read_body(body, &[
-            ("name", Is::Text, true),
-            ("size", Is::Number, true),
-            ("labels", Is::Labels, false),
-            ("automount", Is::Flag, false),
-            ("format", Is::Text, false),
-            ("location", Is::Reference, false),
-            ("server", Is::Number, false),
-        ])?;
+        let body = read_body(
+            body,
+            &[
+                ("name", Is::Text, true),
+                ("size", Is::Number, true),
+                ("labels", Is::Labels, false),
+                ("automount", Is::Flag, false),
+                ("format", Is::Text, false),
+                ("location", Is::Reference, false),
+                ("server", Is::Number, false),
+            ],
+        )?;
         check_name_is_free(&state.volumes, &body, None, "volume")?;
         if !(10..=10240).contains(&body["size"].as_i64().unwrap_or_default()) {
             return Err(Refusal::invalid("size", "Must be between 10 and 10240."));
@@ -167,7 +177,8 @@ impl Hetzner {
         state.volumes.insert(id, value);
         let pace = Some(state.pace);
         let action = state.begin_action("create_volume", &[(id, "volume")], pace, None);
-        let next = server.map(|server| state.begin_action("attach_volume", &[(id, "volume"), (server, "server")], pace, None));
+        let next =
+            server.map(|server| state.begin_action("attach_volume", &[(id, "volume"), (server, "server")], pace, None));
         let next: Vec<Value> = next.into_iter().filter_map(|action| state.action(action)).collect();
         let answer = json!({ "volume": state.volumes[&id], "action": state.action(action), "next_actions": next });
         Ok(super::created(answer))
@@ -176,9 +187,7 @@ impl Hetzner {
     pub(super) fn change_volume(&self, state: &mut State, id: i64, body: &[u8]) -> Result<Answer, Refusal> {
         let body = read_body(body, &[("name", Is::Text, false), ("labels", Is::Labels, false)])?;
         check_name_is_free(&state.volumes, &body, Some(id), "volume")?;
-        if let Some(volume) = state.volumes.get_mut(&id) {
-            volume.as_object_mut().map(|volume| volume.extend(body));
-        }
+        merge(&mut state.volumes, id, body);
         Ok(super::ok(json!({ "volume": state.volumes[&id] })))
     }
 

@@ -14,7 +14,7 @@ struct ComposeFile {
 
 /// Checks `text`; gives the service the proxy talks to: `wanted`, or the only one there is.
 /// The problem's place is for the caller to fill in.
-pub fn check(text: &str, wanted: Option<&str>) -> Result<String, Problem> {
+pub(super) fn check(text: &str, wanted: Option<&str>) -> Result<String, Problem> {
     let problem = |message: String| Problem::new(0..0, message);
     let file: ComposeFile = serde_saphyr::from_str(text).map_err(|e| {
         let first = e.to_string().lines().next().unwrap_or_default().to_owned();
@@ -59,14 +59,16 @@ pub fn check(text: &str, wanted: Option<&str>) -> Result<String, Problem> {
         {
             return Err(problem(format!("service `{name}` publishes {port} to the world"))
                 .expected(format!("\"127.0.0.1:{port}\", or no published port"))
-                .hint("Docker's published ports go past most firewalls; other services of the file reach it by its name"));
+                .hint(
+                    "Docker's published ports go past most firewalls; other services of the file reach it by its name",
+                ));
         }
     }
     Ok(service.to_owned())
 }
 
 /// Every service's name and image, in no order; none where `text` is not a compose file.
-pub fn images(text: &str) -> Vec<(String, String)> {
+pub(super) fn images(text: &str) -> Vec<(String, String)> {
     let services = serde_saphyr::from_str::<ComposeFile>(text).ok().and_then(|file| file.services).unwrap_or_default();
     let image = |(name, spec): (String, Value)| Some((name, spec.get("image")?.as_str()?.to_owned()));
     services.into_iter().filter_map(image).collect()
@@ -80,7 +82,8 @@ fn public_port(service: &Value) -> Option<String> {
             (!loopback).then(|| text.clone())
         }
         Value::Object(long) => {
-            let loopback = long.get("host_ip").and_then(Value::as_str).is_some_and(|ip| ip.starts_with("127.") || ip == "::1");
+            let loopback =
+                long.get("host_ip").and_then(Value::as_str).is_some_and(|ip| ip.starts_with("127.") || ip == "::1");
             (!loopback).then(|| long.get("target").map(ToString::to_string).unwrap_or_default())
         }
         other => Some(other.to_string()),

@@ -72,7 +72,10 @@ pub(super) fn make_file(spec: &File, keys: &dyn Keys, out: &mut Script) -> Resul
     if let Some(check) = &spec.check {
         let command = words(check.run.iter().map(|word| word.replace("{}", &new)));
         let user = if check.user == "root" { String::new() } else { format!("runuser -u {} -- ", quote(check.user)) };
-        out.line(format!("{user}{command} || {{ rm -f -- {}; echo 'the new file was refused; the old one stays'; exit 1; }}", quote(&new)));
+        out.line(format!(
+            "{user}{command} || {{ rm -f -- {}; echo 'the new file was refused; the old one stays'; exit 1; }}",
+            quote(&new)
+        ));
     }
     out.line(format!("mv -fT -- {} {}", quote(&new), quote(&spec.path)));
     Ok(())
@@ -91,8 +94,7 @@ pub(super) fn ask_directory(spec: &Directory, questions: &mut Questions) {
 
 pub(super) fn read_directory(spec: &Directory, facts: &Facts) -> Option<Fields> {
     let stat = facts.stat.get(&spec.path).filter(|stat| stat.kind == "directory")?;
-    let mut fields =
-        Fields::from([("owner", stat.owner.as_str().into()), ("mode", stat.mode.as_str().into())]);
+    let mut fields = Fields::from([("owner", stat.owner.as_str().into()), ("mode", stat.mode.as_str().into())]);
     if spec.tree.is_some() {
         let lines = facts.trees.get(&spec.path).cloned().unwrap_or_default();
         fields.insert("files", tree_field(lines.into_iter()));
@@ -155,7 +157,10 @@ pub(super) fn make_secret(spec: &GeneratedSecret, out: &mut Script) {
     // The value is only ever in the shell's own memory and in the file; a value of the right length stays.
     out.line("value=");
     out.line(format!("[ ! -e {path} ] || IFS='=' read -r name value <{path} || :"));
-    out.line(format!("[ \"${{#value}}\" -eq {length} ] || value=$(tr -dc A-Za-z0-9 </dev/urandom | head -c {length})", length = spec.length));
+    out.line(format!(
+        "[ \"${{#value}}\" -eq {length} ] || value=$(tr -dc A-Za-z0-9 </dev/urandom | head -c {length})",
+        length = spec.length
+    ));
     out.line(format!("( umask 077; printf '%s=%s\\n' {} \"$value\" >{new} )", quote(&spec.variable)));
     out.line("value=");
     out.line(format!("mv -fT -- {new} {path}"));
