@@ -133,6 +133,11 @@ impl Http {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// How often and how long this door tries; whoever polls begins with half of its first wait.
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
     /// Sends `call` to `api`. Any answer below 500 except 429 is returned as it is. Fails as
     /// `Human` without a token, `Unreachable` when nothing arrived, `Lost` when the effect is unknown.
     pub async fn send(&self, api: &Api, call: &Call, report: &Report) -> Result<Reply, Failure> {

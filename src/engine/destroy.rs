@@ -91,7 +91,7 @@ impl Run {
     async fn look_until_gone(&self, survey: &Survey, teller: &Teller) -> Result<(), Failure> {
         let clouds: BTreeSet<&'static str> = survey.wanted.iter().map(|r| r.address.provider).collect();
         let begun = Instant::now();
-        let mut gap = Duration::from_millis(500);
+        let mut gap = self.doors.http.pace().first / 2;
         loop {
             let mut left: Vec<Address> = Vec::new();
             for name in &clouds {

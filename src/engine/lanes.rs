@@ -84,7 +84,10 @@ fn ready(survey: &Survey, settled: &BTreeSet<Address>, busy: &BTreeSet<Lane>) ->
         if busy.contains(&lane) || waiting.contains(&lane) {
             continue;
         }
-        if resource.unknown().is_none() {
+        // A host whose server is about to change may be another one, or off, until that is done.
+        let server_is_settled =
+            resource.on.is_none() || survey.server_of(resource).all(|server| settled.contains(&server.address));
+        if resource.unknown().is_none() && server_is_settled {
             lanes.entry(lane).or_default().push(resource.clone());
         } else if resource.on.is_some() {
             waiting.insert(lane);

@@ -118,7 +118,7 @@ async fn look_until_seen(
 ) -> Result<Vec<Observed>, Failure> {
     let report = teller.report(false);
     let begun = Instant::now();
-    let mut gap = Duration::from_millis(500);
+    let mut gap = doors.http.pace().first / 2;
     loop {
         let have = provider.observe(doors, want, &report).await?;
         let again = |change: &&Change| {
@@ -142,7 +142,7 @@ async fn look_for_lost(
     teller: &Teller,
 ) -> Result<Option<Vec<Observed>>, Failure> {
     let report = teller.report(false);
-    let mut gap = Duration::from_secs(1);
+    let mut gap = doors.http.pace().first;
     for _ in 0..5 {
         sleep(gap).await;
         gap *= 2;

@@ -8,12 +8,13 @@ use tokio::task::JoinSet;
 use crate::doors::Doors;
 use crate::engine::teller::Teller;
 use crate::engine::{Goal, Run};
-use crate::model::diff::{Change, diff};
+use crate::model::diff::{Change, Verb, diff};
+use crate::model::event::What;
 use crate::model::failure::{Failure, Kind};
 use crate::model::money::PriceLine;
 use crate::model::name::Name;
 use crate::model::problem::Problem;
-use crate::model::resource::{Address, Observed, Owned, Resource, Stock};
+use crate::model::resource::{Address, Observed, Owned, Resource, Spec, Stock};
 use crate::model::value::{OutputKey, Outputs};
 use crate::{providers, steps};
 
@@ -51,19 +52,23 @@ impl Survey {
         }
         survey.look(run, teller, goal, |resource| resource.on.is_none()).await?;
         survey.work_out(run)?;
-        let goes_with_its_server = |resource: &Resource| {
-            goal == Goal::Destroy
-                && survey.wanted.iter().any(|other| {
-                    other.step == resource.step_of_host() && other.address.provider != "existing" && other.on.is_none()
-                })
-        };
         let hosts: Vec<Address> = survey
             .wanted
             .iter()
-            .filter(|r| r.on.as_ref().is_some_and(|at| at.unknown().is_none()) && !goes_with_its_server(r))
+            .filter(|r| r.on.as_ref().is_some_and(|at| at.unknown().is_none()) && survey.is_worth_a_look(r, goal))
             .map(|r| r.address.clone())
             .collect();
-        survey.look(run, teller, goal, |resource| hosts.contains(&resource.address)).await?;
+        let looked = survey.look(run, teller, goal, |resource| hosts.contains(&resource.address)).await;
+        if let Err(failure) = looked {
+            // What is about to change in the cloud may be what keeps the host away; it is looked at again then.
+            let pending = survey.changes().iter().any(|change| change.resource.on.is_none() && !change.is_keep());
+            if goal != Goal::Apply || failure.kind != Kind::Unreachable || !pending {
+                return Err(failure);
+            }
+            teller.tell(What::Note {
+                text: format!("{failure}; it is looked at again after the changes in the cloud"),
+            })?;
+        }
         survey.work_out(run)?;
         for (address, seen) in &survey.seen {
             teller.note_existing(address, matches!(seen, Observed::Present { ours: true, .. }));
@@ -99,6 +104,27 @@ impl Survey {
     pub(super) fn changes(&self) -> Vec<Change> {
         let unreached = Observed::Unreached;
         self.wanted.iter().map(|want| diff(want, self.seen.get(&want.address).unwrap_or(&unreached))).collect()
+    }
+
+    /// The resources that make up the server a resource on a host is on.
+    pub(crate) fn server_of(&self, resource: &Resource) -> impl Iterator<Item = &Resource> {
+        let step = resource.step_of_host();
+        self.wanted.iter().filter(move |other| other.on.is_none() && other.step == step)
+    }
+
+    /// Is the host of `resource` there, and will it stay the same? A server that shall go or be made anew
+    /// takes everything on it along; one that is off cannot be asked.
+    fn is_worth_a_look(&self, resource: &Resource, goal: Goal) -> bool {
+        let unreached = Observed::Unreached;
+        self.server_of(resource).filter(|server| matches!(server.spec, Spec::Server(_))).all(|server| {
+            let verb = diff(server, self.seen.get(&server.address).unwrap_or(&unreached)).verb;
+            match verb {
+                _ if goal == Goal::Destroy => false,
+                Verb::Keep => true,
+                Verb::Update(fields) => !fields.iter().any(|change| change.field == "running"),
+                _ => false,
+            }
+        })
     }
 
     /// What is ours and no longer wanted.

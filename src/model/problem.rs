@@ -48,13 +48,14 @@ impl Problem {
 
     /// Turns an error of the TOML reader into a problem; `otherwise` is where it is when the reader does not say.
     pub fn from_toml(error: &toml::de::Error, otherwise: Range<usize>) -> Problem {
-        let at = error.span().filter(|span| !span.is_empty()).unwrap_or(otherwise);
+        let at = error.span().unwrap_or(otherwise);
         let text = error.message().lines().collect::<Vec<_>>().join("; ");
         let Some((message, expected)) = text.split_once(", expected ") else {
             return Problem::new(at, text);
         };
         let problem = Problem::new(at, message.to_owned()).expected(in_words(expected));
-        match message.strip_prefix("unknown field `").and_then(|rest| rest.strip_suffix('`')) {
+        let unknown = message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `"));
+        match unknown.and_then(|rest| rest.strip_suffix('`')) {
             Some(typed) => problem.did_you_mean(typed, expected.split('`').skip(1).step_by(2)),
             None => problem,
         }

@@ -2,6 +2,7 @@
 //! the user data run by real cloud-init.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -145,7 +146,9 @@ impl LocalHosts {
     /// behind because they were killed is taken away first.
     pub async fn open(engine: Engine, stand_ins: Vec<StandIn>) -> Result<LocalHosts, String> {
         sweep(&engine, |session| !is_alive(session)).await;
-        let session = std::process::id().to_string();
+        // One process may rehearse several times at once.
+        static SESSIONS: AtomicUsize = AtomicUsize::new(0);
+        let session = format!("{}-{}", std::process::id(), SESSIONS.fetch_add(1, Ordering::Relaxed));
         let mut last = String::new();
         // The first free network of a range nobody else is likely to use.
         for third in 0..=255_u8 {
@@ -178,6 +181,11 @@ impl LocalHosts {
             }
         }
         Err(format!("no machine has the address {address}"))
+    }
+
+    /// Runs a command on the machine with this number, past SSH: what a hand at the console would do.
+    pub async fn at_the_console(&self, id: i64, command: &str) -> Result<String, String> {
+        self.engine.docker(&["exec", &self.name(id), "sh", "-c", command]).await
     }
 
     /// Takes everything of this rehearsal away, and tells what is left all the same.
@@ -305,7 +313,8 @@ async fn sweep(engine: &Engine, condemned: impl Fn(&str) -> bool) {
 
 /// Does the process that began this rehearsal still run?
 fn is_alive(session: &str) -> bool {
-    PathBuf::from(format!("/proc/{session}")).exists()
+    let process = session.split('-').next().unwrap_or_default();
+    PathBuf::from(format!("/proc/{process}")).exists()
 }
 
 /// The base image's name. It changes with the files it is made of, so that an old one is never used.

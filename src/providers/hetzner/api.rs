@@ -125,7 +125,7 @@ impl<'a> Hcloud<'a> {
 
     async fn when_free(self, call: &Call) -> Result<Value, Denied> {
         let begun = Instant::now();
-        let mut gap = Duration::from_millis(500);
+        let mut gap = self.doors.http.pace().first / 2;
         loop {
             match self.call(call).await {
                 Err(denied)
@@ -155,7 +155,7 @@ impl<'a> Hcloud<'a> {
             }
         }
         let begun = Instant::now();
-        let mut gap = Duration::from_millis(500);
+        let mut gap = self.doors.http.pace().first / 2;
         while !open.is_empty() {
             if begun.elapsed() > ACTION_DEADLINE {
                 return Err(Failure::new(Kind::Failed, "hetzner has not finished in ten minutes")

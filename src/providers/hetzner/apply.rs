@@ -117,7 +117,9 @@ async fn create_server(
         api.list::<ServerType>("/server_types", "server_types", &[]),
         Project::load(api, &["ssh-key", "primary-ip", "firewall", "volume"], None),
     )?;
-    let keys: Vec<i64> = spec.keys.iter().filter_map(|key| project.ssh_key(key)).map(|key| key.id).collect();
+    // By name: the specification lists text here.
+    let keys: Vec<&str> =
+        spec.keys.iter().filter_map(|key| project.ssh_key(key)).map(|key| key.name.as_str()).collect();
     let by_name = |name: &str| project.primary_ips.iter().find(|ip| ip.name == name).map(|ip| ip.id);
     let firewalls: Vec<Value> =
         project.firewalls.iter().filter(|f| f.name == name).map(|f| json!({ "firewall": f.id })).collect();

@@ -1,0 +1,204 @@
+use std::path::Path;
+
+use landfall::cli::load::{Refused, check, load};
+use landfall::model::resource::{Resource, Spec};
+use landfall::model::value::{OutputKey, Outputs};
+use landfall::steps;
+
+const HEAD: &str = r#"schema = 1
+name = "acme"
+
+[[step]]
+use = "server"
+id = "web"
+provider = "existing"
+address = "127.0.0.1"
+host_key = "SHA256:replaceThisWithYourServersOwnFingerprintAAA"
+keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFe3mLnDGSCzKtPjYyAW5SzFXGcJnCbVjtOzZTYyPTVn me"]
+"#;
+
+fn desired(steps: &str, outputs: &Outputs) -> Vec<Resource> {
+    let loaded = match check(Path::new("playbooks/test.toml"), &format!("{HEAD}{steps}")) {
+        Ok(loaded) => loaded,
+        Err(Refused::Wrong(problems)) => panic!("{}", problems.iter().map(|p| p.render()).collect::<String>()),
+        Err(Refused::Unread(failure)) => panic!("{failure}"),
+    };
+    steps::desired(&loaded.playbook, outputs, &loaded.sources).expect("a playbook that was checked")
+}
+
+/// The content of the file at `path`, as a plan would show it.
+fn content(resources: &[Resource], path: &str) -> String {
+    let file = resources.iter().find_map(|resource| match &resource.spec {
+        Spec::File(file) if file.path == path => Some(file.content.to_string()),
+        _ => None,
+    });
+    file.unwrap_or_else(|| panic!("no file {path}"))
+}
+
+#[test]
+fn every_playbook_we_ship_can_be_carried_out() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir("playbooks").unwrap().flatten() {
+        if entry.path().extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        seen += 1;
+        let loaded = load(&entry.path()).unwrap_or_else(|_| panic!("{} is refused", entry.path().display()));
+        let resources = steps::desired(&loaded.playbook, &Outputs::new(), &loaded.sources).unwrap();
+        let mut addresses: Vec<String> = resources.iter().map(|r| r.address.to_string()).collect();
+        assert!(addresses.len() > 10);
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!(addresses.len(), resources.len(), "no address twice");
+    }
+    assert_eq!(seen, 2);
+}
+
+#[test]
+fn every_step_explains_itself() {
+    let mut kinds: Vec<&str> = steps::STEPS.iter().map(|step| step.kind()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds.len(), steps::STEPS.len(), "no kind twice");
+    let reference = steps::reference::markdown();
+    for line in reference.lines().filter(|line| line.starts_with("| `")) {
+        assert!(
+            line.split('|').all(|cell| cell.is_empty() || !cell.trim().is_empty()),
+            "an answer without a word: {line}"
+        );
+    }
+}
+
+#[test]
+fn an_app_from_an_image_is_bound_to_loopback_and_its_values_arrive_as_typed() {
+    let app = r#"
+[[step]]
+use = "app"
+on = "web"
+image = "ghcr.io/acme/web:1"
+port = 3000
+
+[step.env]
+AT       = { output = "web.address" }
+COUNT    = 3
+PASSWORD = { secret = "db-password" }
+QUOTES   = "it's \"quoted\", costs $5 and has\ntwo lines: ü"
+TOKEN    = { secret = "token", generate = 32 }
+"#;
+    let first = desired(app, &Outputs::new());
+    insta::assert_snapshot!(content(&first, "/srv/landfall/acme/app/compose.yaml"), @r#"
+    # Written by Landfall. A change made here is drift, and the next apply takes it back.
+    name: "acme-app"
+    services:
+      "app":
+        image: "ghcr.io/acme/web:1"
+        restart: unless-stopped
+        ports:
+          - "127.0.0.1:3000:3000"
+        environment:
+          "AT": ‹web.address›
+          "COUNT": "3"
+          "PASSWORD": ‹secret db-password›
+          "QUOTES": "it's \"quoted\", costs $$5 and has\ntwo lines: ü"
+        env_file:
+          - "token.env"
+    "#);
+    let key = OutputKey::parse("web.address").unwrap();
+    let known = desired(app, &Outputs::from([(key, "127.0.0.1".to_owned())]));
+    let text = content(&known, "/srv/landfall/acme/app/compose.yaml");
+    assert!(text.contains("\"AT\": \"127.0.0.1\""), "{text}");
+    let file = known.iter().find(|r| matches!(&r.spec, Spec::File(f) if f.path.ends_with("compose.yaml"))).unwrap();
+    assert_eq!(file.spec.fields()["mode"].to_string(), "0600", "secrets stand in it");
+}
+
+#[test]
+fn the_proxy_has_a_site_for_each_app_with_a_name() {
+    let apps = r#"
+[[step]]
+use = "app"
+on = "web"
+image = "a"
+port = 3000
+host = "app.acme.dev"
+health = "/healthz"
+
+[[step]]
+use = "app"
+id = "pages"
+on = "web"
+static = "site"
+host = "pages.internal"
+
+[[step]]
+use = "app"
+id = "worker"
+on = "web"
+image = "b"
+
+[[step]]
+use = "proxy"
+on = "web"
+email = "me@acme.dev"
+"#;
+    insta::assert_snapshot!(content(&desired(apps, &Outputs::new()), "/etc/caddy/Caddyfile"), @r#"
+    # Written by Landfall. A change made here is drift, and the next apply takes it back.
+    {
+    	email me@acme.dev
+    }
+
+    (landfall) {
+    	encode zstd gzip
+    	header {
+    		Strict-Transport-Security "max-age=31536000"
+    		X-Content-Type-Options nosniff
+    		Referrer-Policy strict-origin-when-cross-origin
+    		?X-Frame-Options SAMEORIGIN
+    		-Server
+    	}
+    }
+
+    app.acme.dev {
+    	import landfall
+    	log {
+    		output file /var/log/caddy/app.log {
+    			roll_size 10MiB
+    			roll_keep 5
+    		}
+    	}
+    	reverse_proxy 127.0.0.1:3000 {
+    		health_uri /healthz
+    		health_interval 10s
+    		health_timeout 5s
+    	}
+    }
+
+    pages.internal {
+    	import landfall
+    	log {
+    		output file /var/log/caddy/pages.log {
+    			roll_size 10MiB
+    			roll_keep 5
+    		}
+    	}
+    	tls internal
+    	root * /srv/landfall/acme/pages/site
+    	file_server
+    }
+    "#);
+}
+
+#[test]
+fn two_apps_on_one_port_or_of_one_name_are_refused() {
+    let refused = |steps: &str| match check(Path::new("playbooks/test.toml"), &format!("{HEAD}{steps}")) {
+        Err(Refused::Wrong(problems)) => problems.iter().map(|p| p.render()).collect::<String>(),
+        _ => panic!("not refused"),
+    };
+    let app = |id: &str, more: &str| {
+        format!("[[step]]\nuse = \"app\"\nid = \"{id}\"\non = \"web\"\nimage = \"a\"\nport = 3000\n{more}\n")
+    };
+    let said = refused(&format!("{}{}", app("one", ""), app("two", "")));
+    assert!(said.contains("both listen on port 3000") && said.contains("add `listen = 3001`"), "{said}");
+    let proxy = "[[step]]\nuse = \"proxy\"\non = \"web\"\n";
+    let twins = format!("{}{}{proxy}", app("one", "host = \"a.test\""), app("two", "listen = 3001\nhost = \"a.test\""));
+    assert!(refused(&twins).contains("two apps are called `a.test`"));
+}

@@ -1,0 +1,190 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use landfall::cli::load::{Refused, check};
+use landfall::doors::Doors;
+use landfall::doors::http::{Http, Pace};
+use landfall::doors::ssh::{Patience, Ssh};
+use landfall::engine::{Command, Goal, Outcome, Run};
+use landfall::model::event::{Event, What};
+use landfall::model::name::Name;
+use landfall::model::secret::{Keys, Secret};
+use landfall::rehearsal::hetzner::Hetzner;
+use landfall::rehearsal::machines::{Birth, Machines};
+use landfall::rehearsal::serve::{Served, serve};
+use tokio::sync::mpsc;
+
+/// A vault with the secrets of a test.
+pub(crate) struct Vault(pub(crate) BTreeMap<String, String>);
+
+impl Keys for Vault {
+    fn get(&self, name: &Name) -> Option<Secret> {
+        self.0.get(name.as_str()).cloned().map(Secret::new)
+    }
+
+    fn how_to_set(&self, name: &Name) -> String {
+        format!("set {name}")
+    }
+}
+
+/// Machines that never come up: their addresses are this machine's own, where no sshd listens.
+pub(crate) struct Nowhere;
+
+#[async_trait]
+impl Machines for Nowhere {
+    fn address(&self, number: u8) -> String {
+        format!("127.0.77.{number}")
+    }
+
+    async fn bear(&self, _: Birth) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn switch(&self, _: i64, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn bury(&self, _: i64) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A simulated cloud, a key, and a place for the journal.
+pub(crate) struct World {
+    pub(crate) api: Arc<Hetzner>,
+    pub(crate) served: Served,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) secrets: BTreeMap<String, String>,
+    pub(crate) patience: Patience,
+}
+
+/// How a run went.
+pub(crate) struct Went {
+    pub(crate) outcome: Outcome,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Went {
+    /// Addresses and verbs of the plan, without what is kept.
+    pub(crate) fn plan(&self) -> Vec<String> {
+        self.events
+            .iter()
+            .filter_map(|event| match &event.event {
+                What::Planned { changes, .. } => Some(changes),
+                _ => None,
+            })
+            .flatten()
+            .filter(|change| change.verb != "keep")
+            .map(|change| format!("{} {}", change.verb, change.address))
+            .collect()
+    }
+
+    /// The failure's message and causes, in one text.
+    pub(crate) fn failure(&self) -> String {
+        let Some(What::RunFinished { failure: Some(failure), .. }) = self.events.last().map(|e| &e.event) else {
+            return String::new();
+        };
+        format!("{} {} {}", failure.message, failure.causes.join(" "), failure.hint.clone().unwrap_or_default())
+    }
+
+    /// What the run said exists.
+    pub(crate) fn exists(&self) -> Vec<String> {
+        match self.events.last().map(|e| &e.event) {
+            Some(What::RunFinished { exists, .. }) => exists.clone(),
+            _ => vec![],
+        }
+    }
+
+    /// How often something was tried again.
+    pub(crate) fn retries(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event.event, What::Retrying { .. })).count()
+    }
+}
+
+impl World {
+    /// A world whose servers are `machines`.
+    pub(crate) async fn with(machines: Option<Arc<dyn Machines>>) -> World {
+        let api = Arc::new(Hetzner::new(machines, Duration::from_millis(5)));
+        let served = serve(api.clone(), true).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        new_key(&folder.path().join("key"));
+        let secrets = BTreeMap::from([("hetzner-token".to_owned(), api.token().to_owned())]);
+        let patience = Patience { reach: Duration::ZERO, login: Duration::ZERO };
+        World { api, served, folder, secrets, patience }
+    }
+
+    /// The public half of the world's key.
+    pub(crate) fn public_key(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("key.pub")).unwrap().trim().to_owned()
+    }
+
+    /// The ways out of this world.
+    pub(crate) fn doors(&self) -> Doors {
+        let keys: Arc<dyn Keys> = Arc::new(Vault(self.secrets.clone()));
+        let endpoints = BTreeMap::from([("hetzner".to_owned(), self.served.url.clone())]);
+        let pace = Pace { first: Duration::from_millis(5), longest: Duration::from_millis(20), ..Pace::default() };
+        Doors {
+            http: Http::new(endpoints, keys.clone(), pace),
+            ssh: Ssh::new(keys.clone(), Some(self.folder.path().join("key")), None, self.patience),
+            keys,
+        }
+    }
+
+    /// Where the journal is kept.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Goes through `text`, a playbook in the folder `beside`, as far as `goal` says, approving everything.
+    pub(crate) async fn go_in(&self, beside: &Path, text: &str, goal: Goal) -> Went {
+        let loaded = match check(&beside.join("test.toml"), text) {
+            Ok(loaded) => loaded,
+            Err(Refused::Wrong(problems)) => panic!("{}", problems.iter().map(|p| p.render()).collect::<String>()),
+            Err(Refused::Unread(failure)) => panic!("{failure}"),
+        };
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let (answers, commands) = mpsc::channel(1);
+        answers.send(Command::Approve { losing_data: true }).await.unwrap();
+        let run = Run {
+            playbook: loaded.playbook,
+            sources: loaded.sources,
+            doors: Arc::new(self.doors()),
+            state: self.state(),
+            events: sender,
+            commands,
+            stop: Arc::new(AtomicBool::new(false)),
+        };
+        let outcome = run.go(goal).await;
+        let mut events = Vec::new();
+        while let Ok(event) = receiver.try_recv() {
+            events.push(event);
+        }
+        Went { outcome, events }
+    }
+
+    /// The same, with nothing beside the playbook.
+    pub(crate) async fn go(&self, text: &str, goal: Goal) -> Went {
+        self.go_in(self.folder.path(), text, goal).await
+    }
+
+    /// A playbook with one server and nothing on it.
+    pub(crate) fn server_playbook(&self) -> String {
+        format!(
+            "schema = 1\nname = \"acme\"\n\n[[step]]\nuse = \"server\"\nid = \"web\"\nprovider = \"hetzner\"\n\
+             location = \"fsn1\"\nsize = \"cx23\"\nkeys = [\"{}\"]\n",
+            self.public_key()
+        )
+    }
+}
+
+/// Writes a new key pair to `path` and `path.pub`.
+pub(crate) fn new_key(path: &Path) {
+    use ssh_key::{Algorithm, LineEnding, PrivateKey};
+    let key = PrivateKey::random(&mut rand_core::OsRng, Algorithm::Ed25519).unwrap();
+    key.write_openssh_file(path, LineEnding::LF).unwrap();
+    std::fs::write(path.with_extension("pub"), key.public_key().to_openssh().unwrap() + "\n").unwrap();
+}
