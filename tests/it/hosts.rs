@@ -1,1 +1,646 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use landfall::doors::Doors;
+use landfall::doors::ssh::Patience;
+use landfall::engine::Goal;
+use landfall::model::diff::{Change, ReadyChange, Verb, absent, diff};
+use landfall::model::event::{Progress, Report};
+use landfall::model::failure::{Failure, Kind};
+use landfall::model::machine::{
+    AuthorizedKey, Check, Command, Directory, File, GeneratedSecret, HostAt, Package, Service, TakeUp, User,
+};
+use landfall::model::name::Name;
+use landfall::model::resource::{Address, Observed, Resource, Spec};
+use landfall::model::value::{Quoting, Value};
+use landfall::providers;
+use landfall::rehearsal::machines::{Arrival, Birth, LocalHosts, Machines, StandIn};
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
+
+use crate::world::{World, new_key};
+
+/// May tests start hosts here? `make test` sets it; elsewhere they say that they were skipped.
+fn hosts_are_asked_for() -> bool {
+    let asked = std::env::var_os("LANDFALL_HOST_TESTS").is_some();
+    if !asked {
+        println!("SKIPPED: tests on real local hosts run with LANDFALL_HOST_TESTS=1, which `make test` sets");
+    }
+    asked
+}
+
+async fn open_hosts(stand_ins: Vec<StandIn>) -> Arc<LocalHosts> {
+    let engine = LocalHosts::engine().await.expect("a Docker engine: sh tests/lab/setup.sh");
+    if !LocalHosts::has_base_image(&engine).await {
+        // Several tests may want it at once; it is built by one of them.
+        static BUILDING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let _alone = BUILDING.lock().await;
+        if !LocalHosts::has_base_image(&engine).await {
+            LocalHosts::build_base_image(&engine).await.expect("the base image");
+        }
+    }
+    Arc::new(LocalHosts::open(engine, stand_ins).await.expect("a network"))
+}
+
+/// A host nobody's API made, as the provider `existing` finds it.
+struct Bare {
+    world: World,
+    machines: Arc<LocalHosts>,
+    at: HostAt,
+}
+
+impl Bare {
+    /// Boots a host whose account `user` may log in, and does what `more` says at its first boot.
+    async fn boot(user: &str, more: serde_json::Value) -> Bare {
+        let machines = open_hosts(vec![]).await;
+        let mut world = World::with(None).await;
+        world.patience = Patience { reach: Duration::from_secs(60), login: Duration::from_secs(60) };
+        let host_key = PrivateKey::random(&mut rand_core::OsRng, Algorithm::Ed25519).unwrap();
+        let arrival = Arrival {
+            user: user.to_owned(),
+            public_key: world.public_key(),
+            host_key: host_key.to_openssh(LineEnding::LF).unwrap().to_string(),
+            host_public_key: host_key.public_key().to_openssh().unwrap(),
+        };
+        let text = arrival.user_data();
+        let mut user_data: serde_json::Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
+        for (key, value) in more.as_object().unwrap() {
+            user_data[key] = value.clone();
+        }
+        let address = machines.address(10);
+        let birth = Birth {
+            id: 1,
+            address: address.clone(),
+            host_name: "bare".into(),
+            image: "debian-13".into(),
+            user_data: format!("#cloud-config\n{user_data:#}\n"),
+            root_keys: vec![],
+        };
+        machines.bear(birth).await.expect("a host");
+        let at = HostAt {
+            step: Name::parse("web").unwrap(),
+            address: address.into(),
+            port: 22,
+            user: user.to_owned(),
+            host_key: host_key.fingerprint(HashAlg::Sha256).to_string().into(),
+            keys: vec![world.public_key()],
+        };
+        Bare { world, machines, at }
+    }
+
+    fn resource(&self, kind: &'static str, name: &str, spec: Spec) -> Resource {
+        let step = self.at.step.clone();
+        let address = Address { provider: "host", place: Some(step.clone()), kind, name: name.into() };
+        Resource { address, owner: Name::parse("acme").unwrap(), step, on: Some(self.at.clone()), spec, gives: vec![] }
+    }
+
+    fn file(&self, path: &str, content: impl Into<Value>) -> Resource {
+        let spec = File { path: path.into(), content: content.into(), owner: root(), mode: 0o644, check: None };
+        self.resource("file", path, Spec::File(spec))
+    }
+
+    async fn console(&self, command: &str) -> String {
+        self.machines.at_the_console(1, command).await.unwrap_or_else(|why| panic!("{command}: {why}"))
+    }
+
+    async fn close(self) {
+        assert_eq!(self.machines.close().await, Vec::<String>::new());
+    }
+}
+
+fn root() -> (String, String) {
+    ("root".into(), "root".into())
+}
+
+async fn observe(doors: &Doors, want: &[Resource]) -> Result<Vec<Observed>, Failure> {
+    providers::find("host").unwrap().observe(doors, want, &Report::silent()).await
+}
+
+/// What must change, in words: verb and address.
+async fn plan(doors: &Doors, want: &[Resource]) -> Vec<Change> {
+    let seen = observe(doors, want).await.unwrap();
+    want.iter().zip(&seen).map(|(want, seen)| diff(want, seen)).filter(|change| !change.is_keep()).collect()
+}
+
+async fn carry_out(doors: &Doors, changes: Vec<Change>) -> Result<Vec<Observed>, Failure> {
+    let ready: Vec<ReadyChange> = changes.into_iter().map(|change| ReadyChange::new(change).unwrap()).collect();
+    let after = providers::find("host").unwrap().apply(doors, &ready, &Report::silent()).await?;
+    Ok(after.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_is_made_kept_mended_and_taken_away() {
+    if !hosts_are_asked_for() {
+        return;
+    }
+    let host = Bare::boot("deploy", serde_json::json!({})).await;
+    let doors = host.world.doors();
+    host.world.secrets.get("hetzner-token").unwrap();
+    let unit = "[Unit]\nDescription=a test\n[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
+    let tree = |text: &str| {
+        let files = [("index.html", text), ("deep/er/a b.txt", "it's $HOME \"quoted\"")];
+        Some(files.into_iter().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect())
+    };
+    let odd = "quotes ' \" and $(touch /tmp/owned) `id` \\ and ü\nno newline at the end";
+    let want = vec![
+        host.resource("package", "tree", Spec::Package(Package { name: "tree".into() })),
+        host.resource(
+            "user",
+            "worker",
+            Spec::User(User { name: "worker".into(), shell: "/bin/sh".into(), groups: vec!["adm".into()] }),
+        ),
+        host.resource(
+            "authorized-key",
+            "worker/1",
+            Spec::AuthorizedKey(AuthorizedKey { user: "worker".into(), key: host.at.keys[0].clone() }),
+        ),
+        host.file("/etc/systemd/system/probe.service", unit),
+        host.file("/etc/odd $file 'name'.txt", odd),
+        host.file("/etc/hostname-of-mine", ""),
+        host.resource(
+            "directory",
+            "/srv/plain",
+            Spec::Directory(Directory {
+                path: "/srv/plain".into(),
+                owner: ("worker".into(), "adm".into()),
+                mode: 0o750,
+                tree: None,
+            }),
+        ),
+        host.resource(
+            "directory",
+            "/srv/site",
+            Spec::Directory(Directory { path: "/srv/site".into(), owner: root(), mode: 0o755, tree: tree("one") }),
+        ),
+        host.resource(
+            "generated-secret",
+            "/srv/plain/k.env",
+            Spec::GeneratedSecret(GeneratedSecret {
+                path: "/srv/plain/k.env".into(),
+                variable: "K".into(),
+                length: 40,
+            }),
+        ),
+        host.resource(
+            "service",
+            "probe.service",
+            Spec::Service(Service {
+                unit: "probe.service".into(),
+                reads: vec!["/etc/systemd/system/probe.service".into()],
+                take_up: TakeUp::Reload,
+            }),
+        ),
+        host.resource(
+            "command",
+            "once",
+            Spec::Command(Command {
+                mark: Name::parse("once").unwrap(),
+                run: ["sh", "-c", "echo run >>/srv/log"].map(str::to_owned).into(),
+            }),
+        ),
+    ];
+    let changes = plan(&doors, &want).await;
+    assert!(changes.iter().all(|change| change.verb == Verb::Create));
+    assert_eq!(changes.len(), want.len(), "nothing is there at first");
+
+    let before = doors.ssh.used();
+    let after = carry_out(&doors, changes).await.unwrap();
+    assert_eq!(
+        (doors.ssh.used().0 - before.0, doors.ssh.used().1 - before.1),
+        (0, 1),
+        "one exec makes all and looks again"
+    );
+    for (want, seen) in want.iter().zip(&after) {
+        assert!(diff(want, seen).is_keep(), "{}: {:?}", want.address, diff(want, seen).verb);
+    }
+    let before = doors.ssh.used();
+    assert!(plan(&doors, &want).await.is_empty(), "and nothing is left to do");
+    assert_eq!(doors.ssh.used().1 - before.1, 1, "which one exec finds out");
+    assert_eq!(host.console("cat '/etc/odd $file '\\''name'\\''.txt'").await, odd);
+    assert_eq!(host.console("cat '/srv/site/deep/er/a b.txt'").await, "it's $HOME \"quoted\"");
+    assert_eq!(host.console("ls /tmp/owned 2>&1 || :").await.contains("cannot access"), true);
+    assert_eq!(host.console("systemctl is-active probe.service").await.trim(), "active");
+    assert_eq!(host.console("stat -c '%a %U:%G' /srv/plain/k.env").await.trim(), "600 root:root");
+    let secret = host.console("cat /srv/plain/k.env").await;
+    assert!(secret.starts_with("K=") && secret.trim().len() == 42, "{secret}");
+
+    // By hand, behind its back: each is seen, shown, and mended by one more exec.
+    host.console(
+        "echo loose >>/etc/hostname-of-mine; chmod 777 /srv/plain; echo x >/srv/site/stray; systemctl stop probe; \
+         : >/home/worker/.ssh/authorized_keys; gpasswd -d worker adm; rm /var/lib/landfall/marks/command.once",
+    )
+    .await;
+    let drift = plan(&doors, &want).await;
+    let mut names: Vec<String> = drift.iter().map(|change| change.resource.address.to_string()).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "host/web/authorized-key/worker/1",
+            "host/web/command/once",
+            "host/web/directory/srv/plain",
+            "host/web/directory/srv/site",
+            "host/web/file/etc/hostname-of-mine",
+            "host/web/service/probe.service",
+            "host/web/user/worker",
+        ]
+    );
+    let shown = format!("{drift:?}");
+    assert!(
+        shown.contains("loose") && shown.contains("0777") && shown.contains("stray"),
+        "what differs is shown: {shown}"
+    );
+    carry_out(&doors, drift).await.unwrap();
+    assert!(plan(&doors, &want).await.is_empty());
+    assert_eq!(host.console("cat /srv/plain/k.env").await, secret, "a generated secret is never made twice");
+    assert_eq!(host.console("grep -c run /srv/log").await.trim(), "2", "its mark was gone, so it ran again");
+
+    // A file the service reads changes: it is told, once, even when the run that changed the file broke off.
+    let changed: Vec<Resource> = want
+        .iter()
+        .cloned()
+        .map(|mut resource| {
+            if let Spec::File(file) = &mut resource.spec
+                && file.path.ends_with("probe.service")
+            {
+                file.content = unit.replace("a test", "another test").into();
+            }
+            resource
+        })
+        .collect();
+    let only_file: Vec<Change> =
+        plan(&doors, &changed).await.into_iter().filter(|c| c.resource.address.kind == "file").collect();
+    carry_out(&doors, only_file).await.unwrap();
+    let left = plan(&doors, &changed).await;
+    assert_eq!(
+        left.iter().map(|c| c.resource.address.to_string()).collect::<Vec<_>>(),
+        ["host/web/service/probe.service"]
+    );
+    carry_out(&doors, left).await.unwrap();
+    assert!(plan(&doors, &changed).await.is_empty());
+
+    // And away again, in reverse; what was there before Landfall stays.
+    let there = host.file("/etc/issue", "ours\n");
+    let original = host.console("cat /etc/issue").await;
+    carry_out(&doors, plan(&doors, std::slice::from_ref(&there)).await).await.unwrap();
+    let all: Vec<Resource> = changed.into_iter().chain([there]).collect();
+    let seen = observe(&doors, &all).await.unwrap();
+    let mut gone: Vec<Change> =
+        all.iter().zip(&seen).map(|(want, seen)| absent(want, seen)).filter(|c| !c.is_keep()).collect();
+    gone.reverse();
+    let after = carry_out(&doors, gone).await.unwrap();
+    assert!(after.iter().all(|seen| !matches!(seen, Observed::Present { ours: true, .. })), "{after:?}");
+    assert_eq!(host.console("cat /etc/issue").await, original, "the original came back");
+    assert_eq!(host.console("ls /srv; id worker 2>&1 || :; command -v tree || :").await.lines().next(), Some("log"));
+    assert_eq!(host.console("cat /var/lib/landfall/made").await, "");
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_on_a_host_are_told_and_the_next_run_converges() {
+    if !hosts_are_asked_for() {
+        return;
+    }
+    let mut host = Bare::boot("root", serde_json::json!({})).await;
+    let canary = "Can4ry-with-$-and-'quote'";
+    host.world.secrets.insert("pass".into(), canary.into());
+    let doors = host.world.doors();
+
+    // A check refuses the new file: the old one stays, and the log is told without the secret in it.
+    let checked = |content: Value| {
+        let check = Check {
+            run: ["sh", "-c", "cat \"$0\" >&2; grep -q good \"$0\"", "{}"].map(str::to_owned).into(),
+            user: "root",
+        };
+        let spec = File { path: "/etc/judged".into(), content, owner: root(), mode: 0o600, check: Some(check) };
+        host.resource("file", "/etc/judged", Spec::File(spec))
+    };
+    let secret = || Value::Secret(Name::parse("pass").unwrap(), Quoting::Plain);
+    let good = checked(Value::Joined(vec!["good ".into(), secret()]));
+    carry_out(&doors, plan(&doors, std::slice::from_ref(&good)).await).await.unwrap();
+    assert_eq!(host.console("cat /etc/judged").await, format!("good {canary}"));
+    assert!(plan(&doors, std::slice::from_ref(&good)).await.is_empty(), "a secret's file is known by its digest");
+    let bad = [checked(Value::Joined(vec!["bad ".into(), secret()])), host.file("/etc/after", "x")];
+    let failure = carry_out(&doors, plan(&doors, &bad).await).await.unwrap_err();
+    let told = failure.chain().join("\n");
+    assert!(told.contains("host/web/file/etc/judged failed") && told.contains("the old one stays"), "{told}");
+    assert!(told.contains("bad ‹secret pass›") && !told.contains(canary), "{told}");
+    assert_eq!(
+        host.console("cat /etc/judged; ls /etc/after /etc/judged.landfall-new 2>&1 || :")
+            .await
+            .matches("cannot access")
+            .count(),
+        2
+    );
+    host.console("echo other >/etc/judged").await;
+    let shown = format!("{:?}", plan(&doors, std::slice::from_ref(&good)).await);
+    assert!(shown.contains("holds secrets") && !shown.contains("other"), "what holds secrets is not shown: {shown}");
+
+    // Another program holds dpkg's lock for a while, and an earlier dpkg was cut off: apt waits, and it is mended.
+    host.console("nohup flock /var/lib/dpkg/lock-frontend sleep 8 >/dev/null 2>&1 & sleep 1").await;
+    let package = [host.resource("package", "tree", Spec::Package(Package { name: "tree".into() }))];
+    carry_out(&doors, plan(&doors, &package).await).await.unwrap();
+    assert!(plan(&doors, &package).await.is_empty());
+    let missing = [host.resource("package", "no-such-thing", Spec::Package(Package { name: "no-such-thing".into() }))];
+    let failure = carry_out(&doors, plan(&doors, &missing).await).await.unwrap_err();
+    assert!(failure.chain().join("\n").contains("Unable to locate package no-such-thing"), "{:?}", failure.chain());
+
+    // A second Landfall changes the host at the same time: one of them says so and does nothing.
+    host.console("nohup flock /run/landfall/lock sleep 5 >/dev/null 2>&1 & sleep 1").await;
+    let file = [host.file("/etc/later", "x")];
+    let failure = carry_out(&doors, plan(&doors, &file).await).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Busy, "{:?}", failure.chain());
+
+    // The user stops: the change in hand is finished, the next one is not begun.
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (sender, told) = std::sync::mpsc::channel();
+    let flag = stop.clone();
+    let report = Report::new(
+        move |progress| {
+            if let Progress::Started(address) = progress {
+                flag.store(true, std::sync::atomic::Ordering::Relaxed);
+                let _ = sender.send(address.to_string());
+            }
+        },
+        stop,
+    );
+    let slow = |name: &str| {
+        Spec::Command(Command { mark: Name::parse(name).unwrap(), run: ["sleep", "3"].map(str::to_owned).into() })
+    };
+    let two = [host.resource("command", "first", slow("first")), host.resource("command", "second", slow("second"))];
+    let ready: Vec<ReadyChange> = plan(&doors, &two).await.into_iter().map(|c| ReadyChange::new(c).unwrap()).collect();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let failure = providers::find("host").unwrap().apply(&doors, &ready, &report).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Stopped, "{:?}", failure.chain());
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), ["host/web/command/first"]);
+    let left: Vec<String> = plan(&doors, &two).await.iter().map(|c| c.resource.address.to_string()).collect();
+    assert_eq!(left, ["host/web/command/second"]);
+
+    // The host goes away in the middle: lost, and after it is back the next run finishes.
+    let report = Report::silent();
+    let (machines, gone) = (host.machines.clone(), slow("gone"));
+    let cut = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        machines.switch(1, "poweroff").await.unwrap();
+    };
+    let last = [host.resource("command", "gone", gone)];
+    let ready: Vec<ReadyChange> = plan(&doors, &last).await.into_iter().map(|c| ReadyChange::new(c).unwrap()).collect();
+    let provider = providers::find("host").unwrap();
+    let (ended, ()) = tokio::join!(provider.apply(&doors, &ready, &report), cut);
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.kind, Kind::Lost, "{:?}", failure.chain());
+    host.machines.switch(1, "poweron").await.unwrap();
+    carry_out(&doors, plan(&doors, &last).await).await.unwrap();
+    assert!(plan(&doors, &last).await.is_empty());
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_door_lets_in_nobody_else_and_says_what_to_do() {
+    if !hosts_are_asked_for() {
+        return;
+    }
+    // The first boot takes a while after sshd is up: looking waits for it.
+    let host =
+        Bare::boot("deploy", serde_json::json!({ "runcmd": [["sh", "-c", "sleep 6; touch /etc/booted"]] })).await;
+    let doors = host.world.doors();
+    let file = [host.file("/etc/booted", "")];
+    assert!(matches!(observe(&doors, &file).await.unwrap()[0], Observed::Present { .. }), "the first boot was over");
+    assert_eq!(doors.ssh.used().1, 1);
+
+    let try_with = async |change: &dyn Fn(&mut HostAt), keep: &dyn Fn(&mut World)| -> Failure {
+        let mut world = World::with(None).await;
+        std::fs::copy(host.world.folder.path().join("key"), world.folder.path().join("key")).unwrap();
+        keep(&mut world);
+        let mut resource = host.file("/etc/booted", "");
+        change(resource.on.as_mut().unwrap());
+        let seen = observe(&world.doors(), &[resource]).await;
+        seen.err().expect("not let in")
+    };
+    let as_is = |_: &mut World| {};
+    // Another host key than the known one: the end, at once, before anything is sent.
+    let other = PrivateKey::random(&mut rand_core::OsRng, Algorithm::Ed25519).unwrap();
+    let wrong = other.fingerprint(HashAlg::Sha256).to_string();
+    let failure = try_with(&|at| at.host_key = wrong.as_str().into(), &as_is).await;
+    assert_eq!(failure.kind, Kind::Human);
+    assert!(failure.message.contains("is not the one it should be") && failure.chain().join(" ").contains(&wrong));
+    let log = host.console("journalctl -u ssh --no-pager | tail -n 3").await;
+    assert!(!log.contains("authenticating user") || log.contains("[preauth]"), "no login was tried: {log}");
+
+    // An account that is not there: told as a refused login, and not tried with other keys.
+    let failure = try_with(&|at| at.user = "nobody-here".into(), &as_is).await;
+    assert!(failure.message.contains("refused nobody-here the login"), "{:?}", failure.chain());
+
+    // A key with a passphrase: known before anything is tried; with the passphrase it works.
+    let locked = |world: &mut World, passphrase: Option<&str>| {
+        let path = world.folder.path().join("key");
+        let key = PrivateKey::read_openssh_file(&path).unwrap();
+        let locked = key.encrypt(&mut rand_core::OsRng, "open sesame").unwrap();
+        locked.write_openssh_file(&path, LineEnding::LF).unwrap();
+        if let Some(passphrase) = passphrase {
+            world.secrets.insert("ssh-key-passphrase".into(), passphrase.into());
+        }
+    };
+    let failure = try_with(&|_| {}, &|world| locked(world, None)).await;
+    assert!(failure.message.contains("protected by a passphrase"), "{:?}", failure.chain());
+    assert!(failure.hint.unwrap().contains("ssh-add"));
+    let failure = try_with(&|_| {}, &|world| locked(world, Some("open barley"))).await;
+    assert!(failure.message.contains("wrong passphrase") && !failure.chain().join(" ").contains("barley"));
+    let mut world = World::with(None).await;
+    std::fs::copy(host.world.folder.path().join("key"), world.folder.path().join("key")).unwrap();
+    locked(&mut world, Some("open sesame"));
+    assert!(observe(&world.doors(), &file).await.is_ok());
+
+    // sudo that asks for a password: said in words.
+    host.console("echo 'deploy ALL=(ALL) ALL' >/etc/sudoers.d/90-cloud-init-users").await;
+    let failure = observe(&host.world.doors(), &file).await.unwrap_err();
+    assert_eq!((failure.kind, failure.message.as_str()), (Kind::Human, "sudo on the host asks for a password"));
+    host.close().await;
+}
+
+/// A server with everything on it, at the simulated cloud.
+fn full_playbook(world: &World) -> String {
+    let server = world.server_playbook();
+    format!(
+        "{server}\n[[step]]\nuse = \"docker\"\non = \"web\"\n\n[[step]]\nuse = \"app\"\non = \"web\"\nimage = \"registry.test/acme:1\"\n\
+         port = 3000\nhost = \"app.test\"\nhealth = \"/healthz\"\n\n[step.env]\nAT = {{ output = \"web.ipv4\" }}\n\
+         KEY = {{ secret = \"session\", generate = 32 }}\nPASS = {{ secret = \"pass\" }}\n\n[[step]]\nuse = \"app\"\nid = \"stack\"\n\
+         on = \"web\"\ncompose = \"compose.yaml\"\nservice = \"web\"\nport = 8080\nlisten = 8081\nhost = \"stack.test\"\nhealth = \"/\"\n\n\
+         [[step]]\nuse = \"app\"\nid = \"pages\"\non = \"web\"\nstatic = \"site\"\nhost = \"pages.test\"\n\n\
+         [[step]]\nuse = \"proxy\"\non = \"web\"\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_nothing_to_a_site_and_back_through_bad_luck() {
+    if !hosts_are_asked_for() {
+        return;
+    }
+    let stand_in = |image: &str, port| StandIn { image: image.into(), port, health: "/healthz".into() };
+    let machines =
+        open_hosts(vec![stand_in("registry.test/acme:1", 3000), stand_in("registry.test/stack:1", 8080)]).await;
+    let mut world = World::with(Some(machines.clone() as Arc<dyn Machines>)).await;
+    world.patience = Patience { reach: Duration::from_secs(60), login: Duration::from_secs(60) };
+    let canary = "Can4ry$with'quotes\"";
+    world.secrets.insert("pass".into(), canary.into());
+    let beside = world.folder.path().join("beside");
+    std::fs::create_dir_all(beside.join("site")).unwrap();
+    std::fs::write(beside.join("site/index.html"), "pages of acme\n").unwrap();
+    let compose = "services:\n  web:\n    image: registry.test/stack:1\n    ports: [\"8080:8080\"]\n  side:\n    image: registry.test/stack:1\n";
+    std::fs::write(beside.join("compose.yaml"), compose).unwrap();
+    let playbook = full_playbook(&world);
+
+    let applied = world.go_in(&beside, &playbook, Goal::Apply).await;
+    assert_eq!(applied.outcome.code, 0, "{}", applied.failure());
+    let again = world.go_in(&beside, &playbook, Goal::Apply).await;
+    assert_eq!((again.outcome.code, again.plan()), (0, vec![]), "the second apply has nothing to do");
+    let everything = serde_json::to_string(&[&applied.events, &again.events]).unwrap();
+    assert!(!everything.contains("Can4ry"), "a secret's value is in no event");
+
+    // What visitors and neighbours see.
+    let id = server_id(&machines).await;
+    let console = async |command: &str| {
+        machines.at_the_console(id, command).await.unwrap_or_else(|why| panic!("{command}: {why}"))
+    };
+    for (host, text) in [
+        ("app.test", "stand-in for registry.test/acme:1"),
+        ("stack.test", "stand-in for registry.test/stack:1"),
+        ("pages.test", "pages of acme"),
+    ] {
+        let page = console(&format!("curl -sk --resolve {host}:443:127.0.0.1 https://{host}/")).await;
+        assert!(page.contains(text), "{host}: {page}");
+    }
+    let listening = console("ss -Hltn").await;
+    let public: Vec<&str> = listening
+        .lines()
+        .filter(|l| !l.contains("127.0.0.1:") && !l.contains("127.0.0.11:") && !l.contains("[::1]:"))
+        .collect();
+    assert!(public.iter().all(|line| [":22 ", ":80 ", ":443 "].iter().any(|port| line.contains(port))), "{listening}");
+    let inside = console("docker exec acme-app-app-1 env").await;
+    assert!(inside.contains(&format!("PASS={canary}\n")), "the secret arrives as it was typed: {inside}");
+    assert!(inside.lines().any(|line| line.starts_with("KEY=") && line.len() == 36), "{inside}");
+
+    // By hand, behind its back: `check` names it and shows it; `apply` mends it.
+    console("sed -i 's/nosniff/sniff/' /etc/caddy/Caddyfile; systemctl reload caddy; docker stop -t 0 acme-stack-side-1; rm /srv/landfall/acme/pages/site/index.html").await;
+    let check = world.go_in(&beside, &playbook, Goal::Check).await;
+    assert_eq!(check.outcome.code, 3, "{}", check.failure());
+    let mut names = check.plan();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "update host/web/compose/acme-stack",
+            "update host/web/directory/srv/landfall/acme/pages/site",
+            "update host/web/file/etc/caddy/Caddyfile",
+            "update host/web/service/caddy.service",
+        ]
+    );
+    assert!(
+        serde_json::to_string(&check.events).unwrap().contains("X-Content-Type-Options sniff"),
+        "the difference is shown"
+    );
+    let mended = world.go_in(&beside, &playbook, Goal::Apply).await;
+    assert_eq!(mended.outcome.code, 0, "{}", mended.failure());
+    assert!(console("curl -skI --resolve app.test:443:127.0.0.1 https://app.test/").await.contains("nosniff"));
+    assert_eq!(world.go_in(&beside, &playbook, Goal::Check).await.outcome.code, 0);
+
+    // No state, another folder: nothing to do.
+    std::fs::remove_dir_all(world.state()).unwrap();
+    let elsewhere = world.folder.path().join("elsewhere");
+    std::fs::rename(&beside, &elsewhere).unwrap();
+    let again = world.go_in(&elsewhere, &playbook, Goal::Apply).await;
+    assert_eq!((again.outcome.code, again.plan()), (0, vec![]));
+
+    // The server is off, then gone: `check` names it, `apply` brings it back.
+    let endpoint = Api { world: &world };
+    endpoint.post(&format!("/servers/{id}/actions/poweroff")).await;
+    let check = world.go_in(&elsewhere, &playbook, Goal::Check).await;
+    assert!(check.outcome.code == 3 && check.failure().contains("hetzner/server/web"), "{}", check.failure());
+    let back = world.go_in(&elsewhere, &playbook, Goal::Apply).await;
+    assert_eq!(back.outcome.code, 0, "{}", back.failure());
+    endpoint.delete(&format!("/servers/{id}")).await;
+    let check = world.go_in(&elsewhere, &playbook, Goal::Check).await;
+    assert!(check.outcome.code == 3 && check.failure().contains("hetzner/server/web"), "{}", check.failure());
+    let back = world.go_in(&elsewhere, &playbook, Goal::Apply).await;
+    assert_eq!(back.outcome.code, 0, "{}", back.failure());
+    assert_eq!(world.go_in(&elsewhere, &playbook, Goal::Check).await.outcome.code, 0);
+
+    let gone = world.go_in(&elsewhere, &playbook, Goal::Destroy).await;
+    assert_eq!(gone.outcome.code, 0, "{}", gone.failure());
+    assert_eq!(world.api.holds(), Vec::<String>::new());
+    let left: Vec<String> = machines.left().await.into_iter().filter(|name| !name.starts_with("network ")).collect();
+    assert_eq!(left, Vec::<String>::new());
+    assert_eq!(machines.close().await, Vec::<String>::new());
+}
+
+/// The simulated cloud, as its console would use it.
+struct Api<'a> {
+    world: &'a World,
+}
+
+impl Api<'_> {
+    async fn send(&self, method: &str, path: &str) {
+        use landfall::rehearsal::serve::{Request, Simulator};
+        let token = Some(self.world.api.token().to_owned());
+        let request = Request { method: method.into(), path: path.into(), query: vec![], token, body: vec![] };
+        let answer = self.world.api.answer(request).await;
+        assert!(answer.status < 300, "{method} {path}: {:?}", answer.body);
+        // Until what was begun is over, as a person would wait.
+        let id = answer.body.unwrap_or_default()["action"]["id"].as_i64().unwrap();
+        loop {
+            let path = format!("/actions/{id}");
+            let request = Request {
+                method: "GET".into(),
+                path,
+                query: vec![],
+                token: Some(self.world.api.token().into()),
+                body: vec![],
+            };
+            let body = self.world.api.answer(request).await.body.unwrap_or_default();
+            if body["action"]["status"] != "running" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn post(&self, path: &str) {
+        self.send("POST", path).await;
+    }
+
+    async fn delete(&self, path: &str) {
+        self.send("DELETE", path).await;
+    }
+}
+
+/// The identifier of the only server there is.
+async fn server_id(machines: &LocalHosts) -> i64 {
+    let names = machines.left().await;
+    let name = names.iter().find_map(|name| name.strip_prefix("container ")).expect("a host");
+    name.rsplit('-').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_key_is_chosen_by_what_it_is_among_many() {
+    use landfall::doors::identity::{Identity, find};
+    let folder = tempfile::tempdir().unwrap();
+    let vault = crate::world::Vault(Default::default());
+    for number in 0..12 {
+        new_key(&folder.path().join(format!("id_{number:02}")));
+    }
+    std::fs::write(folder.path().join("known_hosts"), "rubbish \u{0} @@@\n").unwrap();
+    std::fs::write(folder.path().join("config"), [0xff, 0xfe, 0x00]).unwrap();
+    let wanted = std::fs::read_to_string(folder.path().join("id_07.pub")).unwrap();
+    let found = find(&[wanted.trim().to_owned()], None, Some(folder.path()), &[], &vault).unwrap();
+    assert!(matches!(found, Identity::File(path, None) if path == folder.path().join("id_07")));
+
+    // Only the agent has it, among others.
+    let other = tempfile::tempdir().unwrap();
+    let blobs: Vec<Vec<u8>> = (0..12)
+        .map(|n| std::fs::read_to_string(folder.path().join(format!("id_{n:02}.pub"))).unwrap())
+        .map(|text| ssh_key::PublicKey::from_openssh(&text).unwrap().to_bytes().unwrap())
+        .collect();
+    let found = find(&[wanted.trim().to_owned()], None, Some(other.path()), &blobs, &vault).unwrap();
+    assert!(matches!(found, Identity::Agent(blob) if blob == blobs[7]));
+    assert_eq!(find(&[wanted], None, Some(Path::new("/nowhere")), &[], &vault).unwrap_err().kind, Kind::Human);
+}

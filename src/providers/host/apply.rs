@@ -62,6 +62,9 @@ pub(super) fn script(
     questions.script(mark, &mut out);
     out.line("}");
     out.line("main() {");
+    for change in changes {
+        kinds::forget(&change.resource, &mut out);
+    }
     if !installs.is_empty() {
         out.line(format!("change install_all {}", words(installs.iter().map(|(index, _)| index.to_string()))));
     }

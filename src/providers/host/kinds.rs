@@ -52,6 +52,16 @@ pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Resul
     })
 }
 
+/// Shell text that forgets what `resource` had taken up, before anything is changed: a run that breaks off
+/// in between then leaves it as not up to date, even where its files look as they did before.
+pub(crate) fn forget(resource: &Resource, out: &mut Script) {
+    match &resource.spec {
+        Spec::Service(spec) => software::forget_service(spec, out),
+        Spec::Compose(spec) => compose::forget(spec, out),
+        _ => {}
+    }
+}
+
 /// Shell text that makes `resource` as it is wanted, whatever is there. Packages are not made here: they
 /// are installed together.
 pub(super) fn make(resource: &Resource, keys: &dyn Keys, out: &mut Script) -> Result<(), Failure> {

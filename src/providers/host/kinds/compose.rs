@@ -54,9 +54,13 @@ pub(super) fn make(spec: &Compose, out: &mut Script) {
     out.line(format!("leave_mark {} \"$digest\"", quote(&mark(spec))));
 }
 
+pub(super) fn forget(spec: &Compose, out: &mut Script) {
+    out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{}", mark(spec)))));
+}
+
 /// Containers, networks and volumes go; the caller has made sure that their loss is wanted.
 pub(super) fn unmake(spec: &Compose, out: &mut Script) {
     out.line(format!("cd -- {}", quote(&spec.directory)));
     out.line(format!("{} down --volumes --remove-orphans", command(spec)));
-    out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{}", mark(spec)))));
+    forget(spec, out);
 }

@@ -70,9 +70,13 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
     out.line(format!("leave_mark {} \"$digest\"", quote(&service_mark(spec))));
 }
 
+pub(super) fn forget_service(spec: &Service, out: &mut Script) {
+    out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{}", service_mark(spec)))));
+}
+
 /// The service goes with its package; only our note about it is taken away.
 pub(super) fn unmake_service(spec: &Service, out: &mut Script) {
-    out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{}", service_mark(spec)))));
+    forget_service(spec, out);
 }
 
 fn command_mark(spec: &Command) -> String {
