@@ -1,7 +1,7 @@
 use std::process::Command;
 
 use crate::binary::Simulated;
-use crate::world::new_key;
+use crate::world::{new_key, skipped};
 
 /// The official client, pointed at a simulator.
 struct Client<'a> {
@@ -46,7 +46,7 @@ fn the_official_client_works_against_the_simulator() {
             std::env::var_os("LANDFALL_HOST_TESTS").is_none(),
             "hcloud-cli is not installed: sh tests/lab/setup.sh"
         );
-        println!("SKIPPED: hcloud is not installed (Debian package hcloud-cli)");
+        skipped("hcloud is not installed (Debian package hcloud-cli)");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -405,3 +405,76 @@ async fn a_kill_at_any_effect_leaves_a_world_that_converges() {
         }
     }
 }
+
+#[tokio::test]
+async fn user_data_holds_the_host_key_the_admin_and_nothing_else() {
+    let world = world().await;
+    world.go(&world.server_playbook(), Goal::Apply).await;
+    let exchanges = world.served.exchanges();
+    let made = exchanges.iter().find(|e| e.request.method == "POST" && e.request.path == "/servers").unwrap();
+    let body: Value = serde_json::from_slice(&made.request.body).unwrap();
+    let text = body["user_data"].as_str().unwrap().strip_prefix("#cloud-config\n").unwrap();
+    let config: Value = serde_json::from_str(text).unwrap();
+    let mut keys: Vec<&str> = config.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["disable_root", "ssh_deletekeys", "ssh_genkeytypes", "ssh_keys", "ssh_pwauth", "users"]);
+    // The label says which host key the first connection must meet.
+    let public = config["ssh_keys"]["ed25519_public"].as_str().unwrap();
+    let digest = ssh_key::PublicKey::from_openssh(public).unwrap().fingerprint(ssh_key::HashAlg::Sha256);
+    let label = body["labels"]["landfall-host-key"].as_str().unwrap();
+    assert_eq!(data_encoding::BASE32_NOPAD.decode(label.as_bytes()).unwrap(), digest.as_bytes());
+    assert!(label.len() <= 63 && label.chars().all(|c| c.is_ascii_alphanumeric()), "within every cloud's label rules");
+}
+
+#[tokio::test]
+async fn a_delete_that_fails_is_a_failure_and_the_next_one_finishes() {
+    let world = world().await;
+    world.go(&world.server_playbook(), Goal::Apply).await;
+    let protected = Trouble::Refuse(423, "protected", vec![]);
+    world.served.faults.add(Fault { at: "DELETE /servers", nth: 1, trouble: protected });
+    let went = world.go(&world.server_playbook(), Goal::Destroy).await;
+    assert_eq!(went.outcome.code, Kind::Human.exit_code(), "{}", went.failure());
+    assert!(went.failure().contains("protection"), "{}", went.failure());
+    assert!(went.exists().contains(&"hetzner/server/web".to_owned()), "{:?}", went.exists());
+    assert_complete(&world);
+    // The answer to a delete may get lost: asking again is safe, and gone is gone.
+    world.served.faults.add(Fault { at: "DELETE /servers", nth: 1, trouble: Trouble::CutAfter });
+    let went = world.go(&world.server_playbook(), Goal::Destroy).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert_eq!(holds(&world), Vec::<String>::new());
+    assert_eq!(
+        world.go(&world.server_playbook(), Goal::Destroy).await.outcome.code,
+        0,
+        "nothing left is nothing to do"
+    );
+}
+
+#[tokio::test]
+async fn the_bill_is_for_the_place_chosen_and_names_every_part() {
+    let world = world().await;
+    let lines = |went: &Went| -> Vec<(String, String)> {
+        let planned = serde_json::to_value(&went.events).unwrap();
+        let event = planned.as_array().unwrap().iter().find(|e| e["event"]["type"] == "planned").unwrap().clone();
+        let bill = event["event"]["bill"].as_array().unwrap().clone();
+        bill.iter()
+            .map(|l| (l["what"].as_str().unwrap().to_owned(), l["monthly"].as_str().unwrap().to_owned()))
+            .collect()
+    };
+    let playbook = world.server_playbook().replace("\"cx23\"", "\"cpx22\"\nbackups = true\nvolume_gb = 100");
+    let europe = lines(&world.go(&playbook, Goal::Plan).await);
+    let expected = [
+        ("server web: cpx22 in fsn1", "19.49"),
+        ("backups of web: 20 % of it", "3.90"),
+        ("address web-ipv4", "0.50"),
+        ("volume web: 100 GB", "5.72"),
+    ];
+    for (what, monthly) in expected {
+        assert!(europe.contains(&(what.to_owned(), monthly.to_owned())), "{what}: {europe:?}");
+    }
+    let asia = lines(&world.go(&playbook.replace("fsn1", "sin"), Goal::Plan).await);
+    assert!(asia.contains(&("server web: cpx22 in sin".to_owned(), "27.29".to_owned())), "{asia:?}");
+    // `check` prints what all of it costs, too.
+    world.go(&world.server_playbook(), Goal::Apply).await;
+    let mine = lines(&world.go(&world.server_playbook(), Goal::Destroy).await);
+    assert!(mine.is_empty(), "what goes costs nothing more");
+}

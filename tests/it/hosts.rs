@@ -2,9 +2,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landfall::doors::Doors;
-use landfall::doors::ssh::Patience;
-use landfall::engine::Goal;
 use landfall::model::diff::{Change, ReadyChange, Verb, absent, diff};
 use landfall::model::event::{Progress, Report};
 use landfall::model::failure::{Failure, Kind};
@@ -12,121 +9,14 @@ use landfall::model::machine::{
     AuthorizedKey, Check, Command, Directory, File, GeneratedSecret, HostAt, Package, Service, TakeUp, User,
 };
 use landfall::model::name::Name;
-use landfall::model::resource::{Address, Observed, Resource, Spec};
+use landfall::model::resource::{Observed, Resource, Spec};
 use landfall::model::value::{Quoting, Value};
 use landfall::providers;
-use landfall::rehearsal::machines::{Arrival, Birth, LocalHosts, Machines, StandIn};
+use landfall::rehearsal::machines::Machines;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
 
+use crate::bare::{Bare, carry_out, hosts_are_asked_for, observe, plan, root};
 use crate::world::{World, new_key};
-
-/// May tests start hosts here? `make test` sets it; elsewhere they say that they were skipped.
-fn hosts_are_asked_for() -> bool {
-    let asked = std::env::var_os("LANDFALL_HOST_TESTS").is_some();
-    if !asked {
-        println!("SKIPPED: tests on real local hosts run with LANDFALL_HOST_TESTS=1, which `make test` sets");
-    }
-    asked
-}
-
-async fn open_hosts(stand_ins: Vec<StandIn>) -> Arc<LocalHosts> {
-    let engine = LocalHosts::engine().await.expect("a Docker engine: sh tests/lab/setup.sh");
-    if !LocalHosts::has_base_image(&engine).await {
-        // Several tests may want it at once; it is built by one of them.
-        static BUILDING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let _alone = BUILDING.lock().await;
-        if !LocalHosts::has_base_image(&engine).await {
-            LocalHosts::build_base_image(&engine).await.expect("the base image");
-        }
-    }
-    Arc::new(LocalHosts::open(engine, stand_ins).await.expect("a network"))
-}
-
-/// A host nobody's API made, as the provider `existing` finds it.
-struct Bare {
-    world: World,
-    machines: Arc<LocalHosts>,
-    at: HostAt,
-}
-
-impl Bare {
-    /// Boots a host whose account `user` may log in, and does what `more` says at its first boot.
-    async fn boot(user: &str, more: serde_json::Value) -> Bare {
-        let machines = open_hosts(vec![]).await;
-        let mut world = World::with(None).await;
-        world.patience = Patience { reach: Duration::from_secs(60), login: Duration::from_secs(60) };
-        let host_key = PrivateKey::random(&mut rand_core::OsRng, Algorithm::Ed25519).unwrap();
-        let arrival = Arrival {
-            user: user.to_owned(),
-            public_key: world.public_key(),
-            host_key: host_key.to_openssh(LineEnding::LF).unwrap().to_string(),
-            host_public_key: host_key.public_key().to_openssh().unwrap(),
-        };
-        let text = arrival.user_data();
-        let mut user_data: serde_json::Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
-        for (key, value) in more.as_object().unwrap() {
-            user_data[key] = value.clone();
-        }
-        let address = machines.address(10);
-        let birth = Birth {
-            id: 1,
-            address: address.clone(),
-            host_name: "bare".into(),
-            image: "debian-13".into(),
-            user_data: format!("#cloud-config\n{user_data:#}\n"),
-            root_keys: vec![],
-        };
-        machines.bear(birth).await.expect("a host");
-        let at = HostAt {
-            step: Name::parse("web").unwrap(),
-            address: address.into(),
-            port: 22,
-            user: user.to_owned(),
-            host_key: host_key.fingerprint(HashAlg::Sha256).to_string().into(),
-            keys: vec![world.public_key()],
-        };
-        Bare { world, machines, at }
-    }
-
-    fn resource(&self, kind: &'static str, name: &str, spec: Spec) -> Resource {
-        let step = self.at.step.clone();
-        let address = Address { provider: "host", place: Some(step.clone()), kind, name: name.into() };
-        Resource { address, owner: Name::parse("acme").unwrap(), step, on: Some(self.at.clone()), spec, gives: vec![] }
-    }
-
-    fn file(&self, path: &str, content: impl Into<Value>) -> Resource {
-        let spec = File { path: path.into(), content: content.into(), owner: root(), mode: 0o644, check: None };
-        self.resource("file", path, Spec::File(spec))
-    }
-
-    async fn console(&self, command: &str) -> String {
-        self.machines.at_the_console(1, command).await.unwrap_or_else(|why| panic!("{command}: {why}"))
-    }
-
-    async fn close(self) {
-        assert_eq!(self.machines.close().await, Vec::<String>::new());
-    }
-}
-
-fn root() -> (String, String) {
-    ("root".into(), "root".into())
-}
-
-async fn observe(doors: &Doors, want: &[Resource]) -> Result<Vec<Observed>, Failure> {
-    providers::find("host").unwrap().observe(doors, want, &Report::silent()).await
-}
-
-/// What must change, in words: verb and address.
-async fn plan(doors: &Doors, want: &[Resource]) -> Vec<Change> {
-    let seen = observe(doors, want).await.unwrap();
-    want.iter().zip(&seen).map(|(want, seen)| diff(want, seen)).filter(|change| !change.is_keep()).collect()
-}
-
-async fn carry_out(doors: &Doors, changes: Vec<Change>) -> Result<Vec<Observed>, Failure> {
-    let ready: Vec<ReadyChange> = changes.into_iter().map(|change| ReadyChange::new(change).unwrap()).collect();
-    let after = providers::find("host").unwrap().apply(doors, &ready, &Report::silent()).await?;
-    Ok(after.unwrap_or_default())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_is_made_kept_mended_and_taken_away() {
@@ -218,7 +108,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
     assert_eq!(doors.ssh.used().1 - before.1, 1, "which one exec finds out");
     assert_eq!(host.console("cat '/etc/odd $file '\\''name'\\''.txt'").await, odd);
     assert_eq!(host.console("cat '/srv/site/deep/er/a b.txt'").await, "it's $HOME \"quoted\"");
-    assert_eq!(host.console("ls /tmp/owned 2>&1 || :").await.contains("cannot access"), true);
+    assert!(host.console("ls /tmp/owned 2>&1 || :").await.contains("cannot access"), "nothing was run");
     assert_eq!(host.console("systemctl is-active probe.service").await.trim(), "active");
     assert_eq!(host.console("stat -c '%a %U:%G' /srv/plain/k.env").await.trim(), "600 root:root");
     let secret = host.console("cat /srv/plain/k.env").await;
@@ -406,7 +296,9 @@ async fn the_door_lets_in_nobody_else_and_says_what_to_do() {
     let doors = host.world.doors();
     let file = [host.file("/etc/booted", "")];
     assert!(matches!(observe(&doors, &file).await.unwrap()[0], Observed::Present { .. }), "the first boot was over");
-    assert_eq!(doors.ssh.used().1, 1);
+    let (connections, scripts) = doors.ssh.used();
+    assert_eq!(scripts, 1);
+    assert!(connections <= 8, "sshd shuts out those who knock too often: {connections} connections");
 
     let try_with = async |change: &dyn Fn(&mut HostAt), keep: &dyn Fn(&mut World)| -> Failure {
         let mut world = World::with(None).await;
@@ -415,7 +307,7 @@ async fn the_door_lets_in_nobody_else_and_says_what_to_do() {
         let mut resource = host.file("/etc/booted", "");
         change(resource.on.as_mut().unwrap());
         let seen = observe(&world.doors(), &[resource]).await;
-        seen.err().expect("not let in")
+        seen.expect_err("not let in")
     };
     let as_is = |_: &mut World| {};
     // Another host key than the known one: the end, at once, before anything is sent.
@@ -456,168 +348,6 @@ async fn the_door_lets_in_nobody_else_and_says_what_to_do() {
     let failure = observe(&host.world.doors(), &file).await.unwrap_err();
     assert_eq!((failure.kind, failure.message.as_str()), (Kind::Human, "sudo on the host asks for a password"));
     host.close().await;
-}
-
-/// A server with everything on it, at the simulated cloud.
-fn full_playbook(world: &World) -> String {
-    let server = world.server_playbook();
-    format!(
-        "{server}\n[[step]]\nuse = \"docker\"\non = \"web\"\n\n[[step]]\nuse = \"app\"\non = \"web\"\nimage = \"registry.test/acme:1\"\n\
-         port = 3000\nhost = \"app.test\"\nhealth = \"/healthz\"\n\n[step.env]\nAT = {{ output = \"web.ipv4\" }}\n\
-         KEY = {{ secret = \"session\", generate = 32 }}\nPASS = {{ secret = \"pass\" }}\n\n[[step]]\nuse = \"app\"\nid = \"stack\"\n\
-         on = \"web\"\ncompose = \"compose.yaml\"\nservice = \"web\"\nport = 8080\nlisten = 8081\nhost = \"stack.test\"\nhealth = \"/\"\n\n\
-         [[step]]\nuse = \"app\"\nid = \"pages\"\non = \"web\"\nstatic = \"site\"\nhost = \"pages.test\"\n\n\
-         [[step]]\nuse = \"proxy\"\non = \"web\"\n"
-    )
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn from_nothing_to_a_site_and_back_through_bad_luck() {
-    if !hosts_are_asked_for() {
-        return;
-    }
-    let stand_in = |image: &str, port| StandIn { image: image.into(), port, health: "/healthz".into() };
-    let machines =
-        open_hosts(vec![stand_in("registry.test/acme:1", 3000), stand_in("registry.test/stack:1", 8080)]).await;
-    let mut world = World::with(Some(machines.clone() as Arc<dyn Machines>)).await;
-    world.patience = Patience { reach: Duration::from_secs(60), login: Duration::from_secs(60) };
-    let canary = "Can4ry$with'quotes\"";
-    world.secrets.insert("pass".into(), canary.into());
-    let beside = world.folder.path().join("beside");
-    std::fs::create_dir_all(beside.join("site")).unwrap();
-    std::fs::write(beside.join("site/index.html"), "pages of acme\n").unwrap();
-    let compose = "services:\n  web:\n    image: registry.test/stack:1\n    ports: [\"8080:8080\"]\n  side:\n    image: registry.test/stack:1\n";
-    std::fs::write(beside.join("compose.yaml"), compose).unwrap();
-    let playbook = full_playbook(&world);
-
-    let applied = world.go_in(&beside, &playbook, Goal::Apply).await;
-    assert_eq!(applied.outcome.code, 0, "{}", applied.failure());
-    let again = world.go_in(&beside, &playbook, Goal::Apply).await;
-    assert_eq!((again.outcome.code, again.plan()), (0, vec![]), "the second apply has nothing to do");
-    let everything = serde_json::to_string(&[&applied.events, &again.events]).unwrap();
-    assert!(!everything.contains("Can4ry"), "a secret's value is in no event");
-
-    // What visitors and neighbours see.
-    let id = server_id(&machines).await;
-    let console = async |command: &str| {
-        machines.at_the_console(id, command).await.unwrap_or_else(|why| panic!("{command}: {why}"))
-    };
-    for (host, text) in [
-        ("app.test", "stand-in for registry.test/acme:1"),
-        ("stack.test", "stand-in for registry.test/stack:1"),
-        ("pages.test", "pages of acme"),
-    ] {
-        let page = console(&format!("curl -sk --resolve {host}:443:127.0.0.1 https://{host}/")).await;
-        assert!(page.contains(text), "{host}: {page}");
-    }
-    let listening = console("ss -Hltn").await;
-    let public: Vec<&str> = listening
-        .lines()
-        .filter(|l| !l.contains("127.0.0.1:") && !l.contains("127.0.0.11:") && !l.contains("[::1]:"))
-        .collect();
-    assert!(public.iter().all(|line| [":22 ", ":80 ", ":443 "].iter().any(|port| line.contains(port))), "{listening}");
-    let inside = console("docker exec acme-app-app-1 env").await;
-    assert!(inside.contains(&format!("PASS={canary}\n")), "the secret arrives as it was typed: {inside}");
-    assert!(inside.lines().any(|line| line.starts_with("KEY=") && line.len() == 36), "{inside}");
-
-    // By hand, behind its back: `check` names it and shows it; `apply` mends it.
-    console("sed -i 's/nosniff/sniff/' /etc/caddy/Caddyfile; systemctl reload caddy; docker stop -t 0 acme-stack-side-1; rm /srv/landfall/acme/pages/site/index.html").await;
-    let check = world.go_in(&beside, &playbook, Goal::Check).await;
-    assert_eq!(check.outcome.code, 3, "{}", check.failure());
-    let mut names = check.plan();
-    names.sort();
-    assert_eq!(
-        names,
-        [
-            "update host/web/compose/acme-stack",
-            "update host/web/directory/srv/landfall/acme/pages/site",
-            "update host/web/file/etc/caddy/Caddyfile",
-            "update host/web/service/caddy.service",
-        ]
-    );
-    assert!(
-        serde_json::to_string(&check.events).unwrap().contains("X-Content-Type-Options sniff"),
-        "the difference is shown"
-    );
-    let mended = world.go_in(&beside, &playbook, Goal::Apply).await;
-    assert_eq!(mended.outcome.code, 0, "{}", mended.failure());
-    assert!(console("curl -skI --resolve app.test:443:127.0.0.1 https://app.test/").await.contains("nosniff"));
-    assert_eq!(world.go_in(&beside, &playbook, Goal::Check).await.outcome.code, 0);
-
-    // No state, another folder: nothing to do.
-    std::fs::remove_dir_all(world.state()).unwrap();
-    let elsewhere = world.folder.path().join("elsewhere");
-    std::fs::rename(&beside, &elsewhere).unwrap();
-    let again = world.go_in(&elsewhere, &playbook, Goal::Apply).await;
-    assert_eq!((again.outcome.code, again.plan()), (0, vec![]));
-
-    // The server is off, then gone: `check` names it, `apply` brings it back.
-    let endpoint = Api { world: &world };
-    endpoint.post(&format!("/servers/{id}/actions/poweroff")).await;
-    let check = world.go_in(&elsewhere, &playbook, Goal::Check).await;
-    assert!(check.outcome.code == 3 && check.failure().contains("hetzner/server/web"), "{}", check.failure());
-    let back = world.go_in(&elsewhere, &playbook, Goal::Apply).await;
-    assert_eq!(back.outcome.code, 0, "{}", back.failure());
-    endpoint.delete(&format!("/servers/{id}")).await;
-    let check = world.go_in(&elsewhere, &playbook, Goal::Check).await;
-    assert!(check.outcome.code == 3 && check.failure().contains("hetzner/server/web"), "{}", check.failure());
-    let back = world.go_in(&elsewhere, &playbook, Goal::Apply).await;
-    assert_eq!(back.outcome.code, 0, "{}", back.failure());
-    assert_eq!(world.go_in(&elsewhere, &playbook, Goal::Check).await.outcome.code, 0);
-
-    let gone = world.go_in(&elsewhere, &playbook, Goal::Destroy).await;
-    assert_eq!(gone.outcome.code, 0, "{}", gone.failure());
-    assert_eq!(world.api.holds(), Vec::<String>::new());
-    let left: Vec<String> = machines.left().await.into_iter().filter(|name| !name.starts_with("network ")).collect();
-    assert_eq!(left, Vec::<String>::new());
-    assert_eq!(machines.close().await, Vec::<String>::new());
-}
-
-/// The simulated cloud, as its console would use it.
-struct Api<'a> {
-    world: &'a World,
-}
-
-impl Api<'_> {
-    async fn send(&self, method: &str, path: &str) {
-        use landfall::rehearsal::serve::{Request, Simulator};
-        let token = Some(self.world.api.token().to_owned());
-        let request = Request { method: method.into(), path: path.into(), query: vec![], token, body: vec![] };
-        let answer = self.world.api.answer(request).await;
-        assert!(answer.status < 300, "{method} {path}: {:?}", answer.body);
-        // Until what was begun is over, as a person would wait.
-        let id = answer.body.unwrap_or_default()["action"]["id"].as_i64().unwrap();
-        loop {
-            let path = format!("/actions/{id}");
-            let request = Request {
-                method: "GET".into(),
-                path,
-                query: vec![],
-                token: Some(self.world.api.token().into()),
-                body: vec![],
-            };
-            let body = self.world.api.answer(request).await.body.unwrap_or_default();
-            if body["action"]["status"] != "running" {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    async fn post(&self, path: &str) {
-        self.send("POST", path).await;
-    }
-
-    async fn delete(&self, path: &str) {
-        self.send("DELETE", path).await;
-    }
-}
-
-/// The identifier of the only server there is.
-async fn server_id(machines: &LocalHosts) -> i64 {
-    let names = machines.left().await;
-    let name = names.iter().find_map(|name| name.strip_prefix("container ")).expect("a host");
-    name.rsplit('-').next().unwrap().parse().unwrap()
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! The one test binary. New tests go into the module whose sentence fits.
+#![expect(clippy::disallowed_types, reason = "tests start the program, and other people's, as a user would")]
+#![expect(clippy::print_stdout, reason = "a test that was skipped says so")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed, which is what it is for")]
 
+/// What tests on real local hosts have in common: a bare host, and a look or a change through the provider.
+mod bare;
 /// The program itself, from outside: arguments, exit codes, output, the lock.
 mod binary;
 /// The official command-line client of Hetzner against our simulator.
@@ -8,7 +12,7 @@ mod hcloud;
 /// The provider `hetzner` against the simulator, on good days and bad ones; every exchange is held against
 /// the official specification.
 mod hetzner;
-/// Real local hosts: everything that needs systemd, sshd, Docker and Caddy.
+/// The provider `host` on real local hosts: every kind of thing, what goes wrong, and who is let in.
 mod hosts;
 /// The official OpenAPI files, and how requests and answers are held against them.
 mod openapi;
@@ -18,5 +22,7 @@ mod refused;
 mod steps;
 /// The house: layers, documents, lists that must not forget anything.
 mod tidy;
+/// The whole on a real local host: from nothing to a site, through bad luck, and back to nothing.
+mod whole;
 /// What the tests have in common: a simulated cloud and a run of the engine.
 mod world;

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use landfall::rehearsal::serve::Exchange;
 use serde_json::{Value, json};
 
+use crate::world::skipped;
+
 /// An official OpenAPI file.
 pub(crate) struct Spec(Value);
 
@@ -15,7 +17,7 @@ impl Spec {
         match std::fs::read_to_string(&path) {
             Ok(text) => Some(Spec(serde_json::from_str(&text).expect("the specification is JSON"))),
             Err(e) => {
-                println!("SKIPPED: no official specification at {} ({e}); set LANDFALL_SPECS", path.display());
+                skipped(&format!("no official specification at {} ({e}); set LANDFALL_SPECS", path.display()));
                 None
             }
         }
