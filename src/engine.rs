@@ -19,12 +19,13 @@ use crate::doors::Doors;
 use crate::engine::survey::Survey;
 use crate::engine::teller::Teller;
 use crate::model::diff::{Change, Verb};
-use crate::model::event::{BillLine, ChangeView, Event, FailureView, What};
+use crate::model::event::{BillLine, ChangeView, Event, FailureView, Report, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::money::{PriceLine, totals};
 use crate::model::playbook::Playbook;
 use crate::model::resource::Spec;
 use crate::model::value::Value;
+use crate::providers;
 use crate::steps::Sources;
 
 /// Where the loop stops.
@@ -111,6 +112,9 @@ impl Run {
         };
         let code = failure.as_ref().map_or(0, |failure| failure.kind.exit_code());
         let stopped_early = failure.as_ref().is_some_and(|f| f.kind != Kind::Drift) && goal.changes_the_world();
+        if stopped_early {
+            self.look_at_what_exists(&teller).await;
+        }
         let (exists, bill) = if stopped_early { teller.exists() } else { (vec![], vec![]) };
         teller.finish(code, changes, failure.as_ref().map(FailureView::from), exists, bill);
         let (planned, bill) = teller.plan();
@@ -155,6 +159,18 @@ impl Run {
                 Ok(Reached { changes: teller.done(), failure: None })
             }
             Goal::Apply | Goal::Check | Goal::Destroy => Ok(Reached { changes: todo, failure: None }),
+        }
+    }
+
+    /// Looks once more at what is ours in the clouds, for a run that stops early. Where even that fails,
+    /// what is known from before has to do.
+    async fn look_at_what_exists(&self, teller: &Teller) {
+        for name in teller.providers() {
+            let Some(provider) = providers::find(name).filter(|provider| provider.api().is_some()) else { continue };
+            let report = Report::silent();
+            if let Ok(stock) = provider.take_stock(&self.doors, &self.playbook.name, &[], &report).await {
+                teller.note_all(name, stock.owned.iter().map(|owned| &owned.address));
+            }
         }
     }
 

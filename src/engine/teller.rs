@@ -86,6 +86,27 @@ impl Teller {
         self.inner().exists.insert(address.clone(), there);
     }
 
+    /// Keeps in mind that of the provider `name`, these and no others are there and ours.
+    pub(crate) fn note_all<'a>(&self, name: &str, there: impl Iterator<Item = &'a Address>) {
+        let mut inner = self.inner();
+        inner.exists.retain(|address, _| address.provider != name);
+        inner.exists.extend(there.map(|address| (address.clone(), true)));
+    }
+
+    /// The providers of what was looked at and is on no host.
+    pub(crate) fn providers(&self) -> Vec<&'static str> {
+        let inner = self.inner();
+        let mut names: Vec<&'static str> = inner
+            .exists
+            .keys()
+            .filter(|a| a.place.is_none())
+            .map(|a| a.provider)
+            .filter(|n| *n != "existing")
+            .collect();
+        names.dedup();
+        names
+    }
+
     /// Keeps the plan in mind: how many changes, and the bill.
     pub(super) fn note_plan(&self, changes: usize, bill: &[PriceLine]) {
         let mut inner = self.inner();

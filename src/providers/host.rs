@@ -142,6 +142,7 @@ async fn run(
     report: &Report,
     mut tell: impl FnMut(&str) + Send + 'static,
 ) -> Result<(Facts, i32), Failure> {
+    let units = questions.units.len();
     let facts: Arc<Mutex<Facts>> = Arc::default();
     let (gather, teller) = (facts.clone(), report.clone());
     let on_line = move |line: &str| {
@@ -153,6 +154,11 @@ async fn run(
     };
     let output = host.run(script, mark, STOP, report.clone(), on_line).await?;
     let facts = std::mem::take(&mut *facts.lock().unwrap_or_else(PoisonError::into_inner));
+    // systemd answers for every unit, even for those that are not there; silence means it is not itself.
+    if facts.complete && facts.units.len() < units {
+        return Err(Failure::new(Kind::Unreachable, "systemd on the host does not answer")
+            .hint("is the host shutting down or starting up? run the same command again in a moment"));
+    }
     if facts.complete {
         check_first_boot(&facts.first_boot)?;
         return Ok((facts, output.status));

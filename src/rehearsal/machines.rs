@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use serde_json::json;
+use tokio::sync::RwLock;
 
 use crate::rehearsal::engine::Engine;
 
@@ -57,6 +58,8 @@ pub struct LocalHosts {
     session: String,
     prefix: String,
     stand_ins: Vec<StandIn>,
+    /// Births wait for burials: a new machine may take over the address of one that is just going.
+    graveyard: RwLock<()>,
 }
 
 /// An account and a host key for a machine that no cloud makes.
@@ -157,7 +160,16 @@ impl LocalHosts {
             let label = format!("--label={LABEL}={session}");
             let name = format!("landfall-{session}");
             match engine.docker(&["network", "create", &subnet, &label, &name]).await {
-                Ok(_) => return Ok(LocalHosts { engine, base_image: base_image_name(), session, prefix, stand_ins }),
+                Ok(_) => {
+                    return Ok(LocalHosts {
+                        engine,
+                        base_image: base_image_name(),
+                        session,
+                        prefix,
+                        stand_ins,
+                        graveyard: RwLock::new(()),
+                    });
+                }
                 Err(why) if why.contains("overlap") => last = why,
                 Err(why) => return Err(why),
             }
@@ -246,6 +258,7 @@ impl Machines for LocalHosts {
         if birth.image != "debian-13" {
             return Err(format!("a rehearsal has no local host of image {}, only debian-13", birth.image));
         }
+        let _burials_are_over = self.graveyard.read().await;
         let (name, label) = (self.name(birth.id), format!("--label={LABEL}={}", self.session));
         let (volume, network) = (format!("{name}-docker"), format!("--network=landfall-{}", self.session));
         self.engine.docker(&["volume", "create", &label, &volume]).await?;
@@ -281,6 +294,7 @@ impl Machines for LocalHosts {
     }
 
     async fn bury(&self, id: i64) -> Result<(), String> {
+        let _alone = self.graveyard.write().await;
         let name = self.name(id);
         self.engine.docker(&["rm", "--force", "--volumes", &name]).await?;
         self.engine.docker(&["volume", "rm", "--force", &format!("{name}-docker")]).await.map(|_| ())

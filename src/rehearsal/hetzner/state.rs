@@ -147,6 +147,11 @@ impl State {
             Some(message) => {
                 act.value["status"] = "error".into();
                 act.value["error"] = json!({ "code": "action_failed", "message": message });
+                if let Some((server, _)) = act.then
+                    && let Some(server) = self.servers.get_mut(&server)
+                {
+                    server["status"] = "off".into();
+                }
             }
         }
     }
