@@ -98,7 +98,15 @@ async fn boot(machines: &LocalHosts, folder: &Path) -> HostAt {
     machines.bear(birth).await.unwrap();
     let step = Name::parse("web").unwrap();
     let host_key = host_key.fingerprint(HashAlg::Sha256).to_string().into();
-    HostAt { step, address: address.into(), port: 22, user: "deploy".into(), host_key, keys: vec![public_key] }
+    HostAt {
+        step,
+        address: address.into(),
+        port: 22,
+        user: "deploy".into(),
+        host_key,
+        made_by_us: true,
+        keys: vec![public_key],
+    }
 }
 
 fn doors(folder: &Path) -> Doors {

@@ -146,8 +146,13 @@ pub fn run() -> u8 {
         console::set_colors_enabled(false);
         console::set_colors_enabled_stderr(false);
     }
+    let json = cli.globals.json;
     match dispatch(cli) {
         Ok(code) => code,
+        Err(failure) if json => {
+            go::finish_json(&[], &failure);
+            failure.kind.exit_code()
+        }
         Err(failure) => {
             front::complain(&front::plain::render_failure(&FailureView::from(&failure)));
             failure.kind.exit_code()
@@ -226,6 +231,9 @@ fn endpoint_url(source: &str, url: &str) -> Result<String, Failure> {
     };
     let local = |rest: &str| matches!(host(rest).as_str(), "127.0.0.1" | "localhost" | "[::1]");
     match rest {
+        // A name before the host's would only hide where the token really goes.
+        _ if url.contains('@') => Err(Failure::new(Kind::Usage, format!("{source} has the bad URL `{url}`"))
+            .hint("leave out everything before an @")),
         Some((rest, true)) if !rest.is_empty() => Ok(url.trim_end_matches('/').to_owned()),
         Some((rest, false)) if local(rest) => Ok(url.trim_end_matches('/').to_owned()),
         _ => Err(Failure::new(Kind::Usage, format!("{source} has the bad URL `{url}`"))

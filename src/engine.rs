@@ -137,7 +137,8 @@ impl Run {
         let survey = Survey::take(self, teller, goal).await?;
         let changes = survey.changes();
         let todo = changes.iter().filter(|change| !change.is_keep()).count();
-        self.tell_plan(teller, &changes, &survey.bill, survey.orphans())?;
+        let views = changes.iter().map(ChangeView::from).collect();
+        Run::tell_plan(teller, views, &survey.bill, survey.orphans())?;
         if let Some(failure) = conflict(&changes) {
             return Err(failure);
         }
@@ -154,7 +155,8 @@ impl Run {
                 if let Some(failure) = self.over_budget(&survey.bill) {
                     return Err(failure);
                 }
-                let allowed = self.wait_for_approval(&changes).await?;
+                let losses = changes.iter().filter(|c| c.loses_data()).map(|c| c.resource.address.to_string());
+                let allowed = self.wait_for_approval(losses.collect()).await?;
                 lanes::carry_out(self, survey, allowed, teller).await?;
                 Ok(Reached { changes: teller.done(), failure: None })
             }
@@ -175,24 +177,18 @@ impl Run {
     }
 
     fn tell_plan(
-        &self,
         teller: &Teller,
-        changes: &[Change],
+        changes: Vec<ChangeView>,
         bill: &[PriceLine],
         orphans: Vec<String>,
     ) -> Result<(), Failure> {
-        teller.note_plan(changes.iter().filter(|change| !change.is_keep()).count(), bill);
-        teller.tell(What::Planned {
-            changes: changes.iter().map(ChangeView::from).collect(),
-            bill: bill.iter().map(BillLine::from).collect(),
-            orphans,
-        })
+        teller.note_plan(changes.iter().filter(|change| change.verb != "keep").count(), bill);
+        teller.tell(What::Planned { changes, bill: bill.iter().map(BillLine::from).collect(), orphans })
     }
 
-    /// Waits until the user has seen the plan. Gives the addresses whose data may be lost.
-    async fn wait_for_approval(&mut self, changes: &[Change]) -> Result<BTreeSet<String>, Failure> {
-        let losses: Vec<String> =
-            changes.iter().filter(|c| c.loses_data()).map(|c| c.resource.address.to_string()).collect();
+    /// Waits until the user has seen the plan, which loses the data of `losses`. Gives the addresses whose
+    /// data may be lost.
+    async fn wait_for_approval(&mut self, losses: Vec<String>) -> Result<BTreeSet<String>, Failure> {
         match self.commands.recv().await {
             Some(Command::Approve { losing_data }) if losing_data || losses.is_empty() => {
                 Ok(losses.into_iter().collect())

@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 
 use tokio::sync::mpsc;
 
-use crate::model::event::Event;
+use crate::model::event::{Event, What};
 
 /// How events are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Shows events until the last one.
+/// Shows events until the last one. `on_plan` is told of a plan in which there is something to do.
 pub async fn show(style: Style, mut events: mpsc::UnboundedReceiver<Event>, mut on_plan: impl FnMut(&plan::Summary)) {
     let mut plain = plain::Plain::new(matches!(style, Style::Plain { quiet: true }));
     while let Some(event) = events.recv().await {
@@ -35,8 +35,11 @@ pub async fn show(style: Style, mut events: mpsc::UnboundedReceiver<Event>, mut 
             Style::Json => json::show(&event),
             Style::Plain { .. } => plain.show(&event),
         }
-        if let crate::model::event::What::Planned { changes, .. } = &event.event {
-            on_plan(&plan::Summary::of(changes));
+        if let What::Planned { changes, .. } = &event.event {
+            let summary = plan::Summary::of(changes);
+            if summary.total() > 0 {
+                on_plan(&summary);
+            }
         }
     }
 }

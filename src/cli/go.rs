@@ -80,6 +80,9 @@ pub async fn run(
         stop,
     };
     let showing = front::show(settings.style, shown, move |summary| {
+        if !matches!(goal, Goal::Apply | Goal::Destroy) {
+            return;
+        }
         let (answers, summary, name) = (answers.clone(), summary.clone(), name.clone());
         tokio::task::spawn_blocking(move || {
             let answer = match (consent.yes, interactive) {
@@ -120,7 +123,8 @@ pub fn refuse(style: Style, refused: Refused) -> u8 {
     Kind::Playbook.exit_code()
 }
 
-fn finish_json(problems: &[Located], failure: &Failure) {
+/// Tells machines that nothing was done, and why.
+pub fn finish_json(problems: &[Located], failure: &Failure) {
     let at = jiff::Timestamp::now();
     let mut events = Vec::new();
     if !problems.is_empty() {

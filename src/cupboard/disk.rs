@@ -44,8 +44,8 @@ pub enum Beside {
     Folder(BTreeMap<String, Vec<u8>>),
 }
 
-/// Reads the file or folder `path`. In a folder, links out of it and names that could not be carried to a
-/// host are errors, hidden files are read like all others.
+/// Reads the file or folder `path`. In a folder, links, hidden files other than `.well-known`, and names that
+/// could not be carried to a host are errors.
 pub fn read_beside(path: &Path) -> Result<Beside, std::io::Error> {
     if !fs::metadata(path)?.is_dir() {
         return fs::read(path).map(Beside::File);
@@ -64,6 +64,12 @@ fn read_folder(folder: &Path, below: &str, files: &mut BTreeMap<String, Vec<u8>>
             .to_str()
             .filter(|name| !name.contains(['\n', '\r', '\\', '\t']))
             .ok_or_else(|| bad(format!("the file name {name:?} holds characters that cannot be carried over")))?;
+        // `.git` and `.env` are not for visitors; what is must not look like them.
+        if name.starts_with('.') && name != ".well-known" {
+            return Err(bad(format!(
+                "the folder holds the hidden `{below}{name}`: take it out, or name a folder without it"
+            )));
+        }
         let path = format!("{below}{name}");
         let kind = entry.file_type()?;
         if kind.is_dir() {

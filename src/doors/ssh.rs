@@ -108,6 +108,7 @@ impl Ssh {
             return Ok(host.clone());
         }
         let begun = Instant::now();
+        let mut answered: Option<Instant> = None;
         let mut gap = Duration::from_secs(1);
         loop {
             let identity = self.identity(&id.keys)?;
@@ -128,17 +129,17 @@ impl Ssh {
                 Ok(Err(missed)) => missed,
                 Err(e) => return Err(Failure::new(Kind::Failed, "the SSH connection broke down").because(e)),
             };
-            let (failure, limit) = match missed {
+            let (failure, waited, limit) = match missed {
                 Missed::Final(failure) => return Err(failure),
-                Missed::NotReached(failure) => (failure, self.patience.reach),
+                Missed::NotReached(failure) => (failure, begun.elapsed(), self.patience.reach),
                 Missed::NotLetIn(failure) => {
                     // A refused login costs a penalty on OpenSSH 9.8 and later.
                     gap = gap.max(Duration::from_secs(5));
-                    (failure, self.patience.login)
+                    (failure, answered.get_or_insert_with(Instant::now).elapsed(), self.patience.login)
                 }
             };
             let wait = gap.mul_f64(0.75 + 0.5 * jitter());
-            if begun.elapsed() + wait > limit || report.stopping() {
+            if waited + wait > limit || report.stopping() {
                 return Err(failure);
             }
             report.tell(Progress::Waiting(format!("{} to let us in ({failure})", id.address)));
@@ -170,14 +171,14 @@ impl Host {
         &self,
         script: String,
         mark: String,
-        stop_file: &'static str,
+        stop_file: String,
         report: Report,
         on_line: impl FnMut(&str) + Send + 'static,
     ) -> Result<Output, Failure> {
         self.scripts.fetch_add(1, Ordering::Relaxed);
         let host = self.clone();
         let ran =
-            tokio::task::spawn_blocking(move || host.run_blocking(&script, &mark, stop_file, &report, on_line)).await;
+            tokio::task::spawn_blocking(move || host.run_blocking(&script, &mark, &stop_file, &report, on_line)).await;
         match ran {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(why)) => Err(Failure::new(Kind::Lost, format!("the connection to {} was lost", self.name))

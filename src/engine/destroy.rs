@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep};
 use crate::engine::survey::{Lane, Survey, lane_of};
 use crate::engine::teller::Teller;
 use crate::engine::{Goal, Reached, Run};
-use crate::model::diff::{Change, ReadyChange, Verb, absent};
-use crate::model::event::What;
+use crate::model::diff::{Change, ReadyChange, absent};
+use crate::model::event::{ChangeView, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Address, Observed, Owned, Spec};
 use crate::providers;
@@ -35,12 +35,22 @@ impl Run {
             .filter(|owned| !changes.iter().any(|change| change.resource.address == owned.address))
             .cloned()
             .collect();
-        let names = orphans.iter().map(|owned| owned.address.to_string()).collect();
-        self.tell_plan(teller, &changes, &[], names)?;
+        let orphan_views = orphans.iter().map(|owned| ChangeView {
+            address: owned.address.to_string(),
+            step: String::new(),
+            verb: "delete",
+            fields: vec![],
+            loses_data: holds_data(&owned.address),
+            conflict: None,
+        });
+        let views = changes.iter().map(ChangeView::from).chain(orphan_views).collect();
+        Run::tell_plan(teller, views, &[], vec![])?;
         if changes.is_empty() && orphans.is_empty() {
             return Ok(Reached { changes: 0, failure: None });
         }
-        self.wait_for_approval(&data_losses(&changes)).await?;
+        let mut losses = data_losses(&changes);
+        losses.extend(orphans.iter().map(|o| &o.address).filter(|a| a.kind == "volume").map(ToString::to_string));
+        self.wait_for_approval(losses).await?;
 
         let mut lanes: BTreeMap<Lane, Vec<ReadyChange>> = BTreeMap::new();
         for change in changes {
@@ -119,9 +129,14 @@ impl Run {
     }
 }
 
-/// The changes for which a second word is asked. Destroying is the word for a server; its volume, and the
+/// Is data lost when something of this address goes?
+fn holds_data(address: &Address) -> bool {
+    matches!(address.kind, "server" | "volume")
+}
+
+/// The addresses for which a second word is asked. Destroying is the word for a server; its volume, and the
 /// data on a host that stays, need their own.
-fn data_losses(changes: &[Change]) -> Vec<Change> {
-    let needs_word = |change: &&Change| !matches!(change.resource.spec, Spec::Server(_)) && change.verb == Verb::Delete;
-    changes.iter().filter(needs_word).cloned().collect()
+fn data_losses(changes: &[Change]) -> Vec<String> {
+    let needs_word = |change: &&Change| change.loses_data() && !matches!(change.resource.spec, Spec::Server(_));
+    changes.iter().filter(needs_word).map(|change| change.resource.address.to_string()).collect()
 }

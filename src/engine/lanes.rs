@@ -53,6 +53,14 @@ pub(super) async fn carry_out(
                     survey.note(resource, seen);
                     settled.insert(resource.address.clone());
                 }
+                // What comes later in this lane is looked at again: this batch may have changed what it reads.
+                let later: Vec<Resource> = survey
+                    .wanted
+                    .iter()
+                    .filter(|resource| lane_of(resource) == lane && !settled.contains(&resource.address))
+                    .cloned()
+                    .collect();
+                later.iter().for_each(|resource| survey.forget(resource));
             }
             // The others are let finish; nothing new begins.
             Err(failure) => failed = failed.or(Some(failure)),

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
 use crate::engine::teller::Teller;
-use crate::model::diff::{Change, FieldChange, ReadyChange, Verb, diff};
+use crate::model::diff::{Change, FieldChange, ReadyChange, Verb, diff, take_up};
 use crate::model::event::What;
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Address, Observed, Resource};
@@ -17,6 +17,9 @@ use crate::providers::Provider;
 const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
 /// How many times a batch is changed at most until it is as wanted.
 const ROUNDS: usize = 4;
+/// How often, and how far apart, a host is asked again while our own lost script still changes it.
+const BUSY_TRIES: usize = 60;
+const BUSY_GAP: Duration = Duration::from_secs(5);
 /// How often a batch whose connection was lost is taken up again.
 const RESUMPTIONS: usize = 3;
 
@@ -35,11 +38,14 @@ pub(super) async fn settle(
         Some(seen) => seen,
         None => provider.observe(doors, want, &report).await?,
     };
-    let (mut resumptions, mut rounds) = (0, 0);
+    let (mut resumptions, mut rounds, mut patience) = (0, 0, BUSY_TRIES);
     loop {
         let todo = ready(want, &have, allowed)?;
         if todo.is_empty() {
             return Ok(have);
+        }
+        if report.stopping() {
+            return Err(Failure::new(Kind::Stopped, "stopped as you asked, before the next change"));
         }
         let addresses = todo.iter().map(|change| change.resource.address.to_string()).collect();
         teller.tell(What::Intended { addresses })?;
@@ -67,6 +73,12 @@ pub(super) async fn settle(
                     Some(seen) => have = seen,
                     None => return Err(failure),
                 }
+            }
+            // Our own script may still run on a host whose connection was lost: it is let finish.
+            Err(failure) if failure.kind == Kind::Busy && resumptions > 0 && patience > 0 => {
+                patience -= 1;
+                sleep(BUSY_GAP).await;
+                have = provider.observe(doors, want, &report).await?;
             }
             Err(failure) => {
                 teller.tell_failed(&failure);
@@ -99,7 +111,10 @@ fn ready(want: &[Resource], have: &[Observed], allowed: &BTreeSet<String>) -> Re
 }
 
 fn differing(want: &[Resource], have: &[Observed]) -> Vec<Change> {
-    want.iter().zip(have).map(|(want, have)| diff(want, have)).filter(|change| !change.is_keep()).collect()
+    let mut changes: Vec<Change> = want.iter().zip(have).map(|(want, have)| diff(want, have)).collect();
+    take_up(&mut changes);
+    changes.retain(|change| !change.is_keep());
+    changes
 }
 
 fn put(want: &[Resource], have: &mut [Observed], address: &Address, seen: Observed) {

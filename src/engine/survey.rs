@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::doors::Doors;
 use crate::engine::teller::Teller;
 use crate::engine::{Goal, Run};
-use crate::model::diff::{Change, Verb, diff};
+use crate::model::diff::{Change, Verb, diff, take_up};
 use crate::model::event::What;
 use crate::model::failure::{Failure, Kind};
 use crate::model::money::PriceLine;
@@ -100,10 +100,18 @@ impl Survey {
         self.seen.insert(resource.address.clone(), seen);
     }
 
+    /// Forgets what was seen of `resource`, because what was changed since may matter to it.
+    pub(crate) fn forget(&mut self, resource: &Resource) {
+        self.seen.remove(&resource.address);
+    }
+
     /// What must change, in order.
     pub(super) fn changes(&self) -> Vec<Change> {
         let unreached = Observed::Unreached;
-        self.wanted.iter().map(|want| diff(want, self.seen.get(&want.address).unwrap_or(&unreached))).collect()
+        let see = |want: &Resource| diff(want, self.seen.get(&want.address).unwrap_or(&unreached));
+        let mut changes: Vec<Change> = self.wanted.iter().map(see).collect();
+        take_up(&mut changes);
+        changes
     }
 
     /// The resources that make up the server a resource on a host is on.

@@ -1,5 +1,6 @@
 //! The planner: what must change so that the world is as wanted. There is no other.
 
+use crate::model::name::Name;
 use crate::model::resource::{Fields, Observed, Resource};
 use crate::model::value::{OutputKey, Value};
 
@@ -91,6 +92,24 @@ pub fn absent(want: &Resource, have: &Observed) -> Change {
         Observed::Present { .. } | Observed::Absent | Observed::Foreign(_) | Observed::Unreached => Verb::Keep,
     };
     Change { resource: want.clone(), verb }
+}
+
+/// Makes sure that what reads a file takes it up in the same run: a service or compose project that would be
+/// kept is updated when a file it reads, on the same host, is about to change. Pure.
+pub fn take_up(changes: &mut [Change]) {
+    let changing: Vec<(Option<Name>, String)> = changes
+        .iter()
+        .filter(|change| !change.is_keep())
+        .filter_map(|change| Some((change.resource.address.place.clone(), change.resource.spec.path()?.to_owned())))
+        .collect();
+    for change in changes.iter_mut().filter(|change| change.is_keep()) {
+        let place = &change.resource.address.place;
+        let touched = |path: &String| changing.iter().any(|(at, changed)| at == place && changed == path);
+        if change.resource.spec.reads().iter().any(touched) {
+            let stale = FieldChange { field: "up_to_date", from: Some(false.into()), to: Some(true.into()) };
+            change.verb = Verb::Update(vec![stale]);
+        }
+    }
 }
 
 fn compare(want: &Resource, have: &Fields) -> Verb {
@@ -192,6 +211,31 @@ mod tests {
         let have = Observed::Present { fields: want.spec.fields(), outputs: vec![], ours: false };
         assert!(diff(&want, &have).is_keep());
         assert!(absent(&want, &have).is_keep());
+    }
+
+    #[test]
+    fn what_reads_a_changing_file_takes_it_up() {
+        use crate::model::machine::{File, Service, TakeUp};
+        let on = |place: &str, spec: Spec| {
+            let mut resource = resource(spec);
+            resource.address.place = Name::parse(place);
+            resource
+        };
+        let owner = || ("root".to_owned(), "root".to_owned());
+        let file =
+            Spec::File(File { path: "/etc/a".into(), content: "new".into(), owner: owner(), mode: 0o644, check: None });
+        let service = |reads: &str| {
+            Spec::Service(Service { unit: "a.service".into(), reads: vec![reads.into()], take_up: TakeUp::Reload })
+        };
+        let keep = |resource: Resource| Change { resource, verb: Verb::Keep };
+        let mut changes = [
+            Change { resource: on("web", file), verb: Verb::Create },
+            keep(on("web", service("/etc/a"))),
+            keep(on("web", service("/etc/b"))),
+            keep(on("other", service("/etc/a"))),
+        ];
+        take_up(&mut changes);
+        assert_eq!(changes.iter().map(Change::is_keep).collect::<Vec<_>>(), [false, false, true, true]);
     }
 
     #[test]

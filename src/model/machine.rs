@@ -21,6 +21,8 @@ pub struct HostAt {
     pub user: String,
     /// The SHA-256 fingerprint of its host key, as `SHA256:…`.
     pub host_key: Value,
+    /// Was it made by this playbook, or was it there before?
+    pub made_by_us: bool,
     /// Public keys of the admin; exactly one of them, whose private half is here, is offered.
     pub keys: Vec<String>,
 }
@@ -231,6 +233,8 @@ pub struct Compose {
     pub files: Vec<String>,
     /// Every file whose change means the containers must be made anew.
     pub reads: Vec<String>,
+    /// The secrets its containers are given, so that they can be taken out of what the containers say.
+    pub secrets: Vec<Name>,
     /// Loopback port and path that answer with success when the project is healthy.
     pub health: Option<(u16, String)>,
 }

@@ -95,6 +95,25 @@ impl Spec {
         }
     }
 
+    /// The path on the host, for what has one.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Spec::File(spec) => Some(&spec.path),
+            Spec::Directory(spec) => Some(&spec.path),
+            Spec::GeneratedSecret(spec) => Some(&spec.path),
+            _ => None,
+        }
+    }
+
+    /// The paths it must have read since they last changed.
+    pub fn reads(&self) -> &[String] {
+        match self {
+            Spec::Service(spec) => &spec.reads,
+            Spec::Compose(spec) => &spec.reads,
+            _ => &[],
+        }
+    }
+
     /// The rules the planner follows for this kind.
     pub fn rules(&self) -> Rules {
         match self {

@@ -14,15 +14,15 @@ use rand_core::{OsRng, RngCore as _};
 use crate::doors::Doors;
 use crate::doors::http::Api;
 use crate::doors::ssh::{Host, HostId};
-use crate::model::diff::{ReadyChange, Verb};
+use crate::model::diff::ReadyChange;
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::model::machine::HostAt;
 use crate::model::name::Name;
 use crate::model::resource::{Address, Observed, Owned, Resource, Spec, Stock};
-use crate::model::value::Value;
+use crate::model::value::{Quoting, Value};
 use crate::providers::Provider;
-use crate::providers::host::apply::{Line, STOP};
+use crate::providers::host::apply::{Line, stop_file};
 use crate::providers::host::facts::{Facts, Questions};
 use crate::providers::host::script::Script;
 
@@ -50,6 +50,7 @@ impl Provider for Hosts {
         script.line("}").line(format!("mark={mark}")).line("main </dev/null");
 
         let (facts, _) = run(&host, script.into_text(), mark, questions, report, |_| {}).await?;
+        check_first_boot(&facts.first_boot, at.made_by_us, report)?;
         want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect()
     }
 
@@ -152,7 +153,8 @@ async fn run(
         gather.lock().unwrap_or_else(PoisonError::into_inner).take(line, &questions);
         tell(line);
     };
-    let output = host.run(script, mark, STOP, report.clone(), on_line).await?;
+    let stop = stop_file(&mark);
+    let output = host.run(script, mark, stop, report.clone(), on_line).await?;
     let facts = std::mem::take(&mut *facts.lock().unwrap_or_else(PoisonError::into_inner));
     // systemd answers for every unit, even for those that are not there; silence means it is not itself.
     if facts.complete && facts.units.len() < units {
@@ -160,7 +162,6 @@ async fn run(
             .hint("is the host shutting down or starting up? run the same command again in a moment"));
     }
     if facts.complete {
-        check_first_boot(&facts.first_boot)?;
         return Ok((facts, output.status));
     }
     let said = output.chatter.join("\n");
@@ -185,12 +186,17 @@ async fn run(
     })
 }
 
-/// cloud-init's own word on the first boot. Fails when a stage of it failed.
-fn check_first_boot(result: &str) -> Result<(), Failure> {
+/// cloud-init's own word on the first boot. Fails when a stage of it failed on a host that was `made_by_us`;
+/// elsewhere that is only worth a note.
+fn check_first_boot(result: &str, made_by_us: bool, report: &Report) -> Result<(), Failure> {
     let Ok(result) = serde_json::from_str::<serde_json::Value>(result) else { return Ok(()) };
     let errors: Vec<&str> =
         result["v1"]["errors"].as_array().into_iter().flatten().filter_map(|e| e.as_str()).collect();
     if errors.is_empty() {
+        return Ok(());
+    }
+    if !made_by_us {
+        report.tell(Progress::Note(format!("cloud-init on the host has something to say: {}", errors.join("; "))));
         return Ok(());
     }
     Err(Failure::new(Kind::Failed, "the first boot of the host went wrong")
@@ -218,16 +224,24 @@ fn new_mark() -> String {
     format!("{}:", HEXLOWER.encode(&bytes))
 }
 
-/// Takes every secret that was sent out of what came back.
+/// Takes every secret these changes know of out of what came back, as it is and as it was quoted.
 fn scrub(mut text: String, changes: &[ReadyChange], doors: &Doors) -> String {
-    for change in changes.iter().filter(|change| change.verb != Verb::Delete) {
-        let Spec::File(file) = &change.resource.spec else { continue };
-        for part in file.content.parts() {
-            if let Value::Secret(name, _) = part
-                && let Some(secret) = doors.keys.get(name)
-            {
-                text = text.replace(secret.expose(), &format!("‹secret {name}›"));
-            }
+    let mut secrets: Vec<(&Name, Quoting)> = Vec::new();
+    for change in changes {
+        match &change.resource.spec {
+            Spec::File(file) => secrets.extend(file.content.parts().iter().filter_map(|part| match part {
+                Value::Secret(name, quoting) => Some((name, *quoting)),
+                _ => None,
+            })),
+            Spec::Compose(compose) => secrets.extend(compose.secrets.iter().map(|name| (name, Quoting::Compose))),
+            _ => {}
+        }
+    }
+    for (name, quoting) in secrets {
+        let Some(secret) = doors.keys.get(name) else { continue };
+        let quoted = quoting.quote(secret.expose());
+        for form in [quoted.trim_matches('"'), secret.expose()] {
+            text = text.replace(form, &format!("‹secret {name}›"));
         }
     }
     text

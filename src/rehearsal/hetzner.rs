@@ -188,7 +188,7 @@ impl Simulator for Hetzner {
                 Refusal::new(429, "rate_limit_exceeded", "limit of 3600 requests per hour reached").into_answer()
             }
             (_, Some(token)) if *token == self.read_only_token && request.method != "GET" => {
-                Refusal::new(403, "token_readonly", "token is only allowed to perform GET requests").into_answer()
+                Refusal::new(401, "token_readonly", "token is only allowed to perform GET requests").into_answer()
             }
             (_, Some(token)) if *token == self.token || *token == self.read_only_token => {
                 self.route(&request).unwrap_or_else(Refusal::into_answer)

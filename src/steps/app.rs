@@ -81,7 +81,7 @@ pub fn images(playbook: &Playbook, sources: &Sources) -> Vec<RunImage> {
             all.push(RunImage { image, port, health });
         } else if let Some(Source::File(bytes)) = answers.compose.as_ref().and_then(|path| sources.get(path)) {
             let text = String::from_utf8_lossy(bytes);
-            let chosen = composefile::check(&text, answers.service.as_deref()).unwrap_or_default();
+            let chosen = composefile::check(&text, answers.service.as_deref(), true).unwrap_or_default();
             for (service, image) in composefile::images(&text) {
                 let port = if service == chosen { port } else { 8080 };
                 all.push(RunImage { image, port, health: health.clone() });
@@ -139,6 +139,7 @@ impl Step for AppStep {
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
         let answers: AppAnswers = site.entry.answers()?;
         check_port_is_free(site, &answers)?;
+        check_docker_is_there(site, &answers)?;
         let host = site.host(&answers.on)?;
         let mut all = match &answers.folder {
             Some(path) => vec![static_files(site, &host, path)?],
@@ -149,6 +150,22 @@ impl Step for AppStep {
         }
         Ok(all)
     }
+}
+
+/// Does a step above this one bring Docker to the same server?
+fn check_docker_is_there(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Problem> {
+    let above = site.playbook.steps.iter().take_while(|entry| entry.id != site.entry.id);
+    let brings = |entry: &&Entry| {
+        entry.kind == "docker"
+            && entry.answers::<crate::steps::docker::DockerAnswers>().is_ok_and(|d| d.on == answers.on)
+    };
+    if answers.folder.is_some() || above.filter(brings).count() > 0 {
+        return Ok(());
+    }
+    let what = if answers.image.is_some() { "image" } else { "compose" };
+    Err(Problem::new(site.entry.place_of(what), format!("nothing runs containers on `{}`", answers.on))
+        .expected("a step `docker` on the same server, above this one")
+        .hint(format!("add `[[step]]` with `use = \"docker\"` and `on = \"{}\"`", answers.on)))
 }
 
 /// Does no app above this one listen on the same port of the same server?
@@ -231,17 +248,17 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
                 return Err(Problem::new(place, format!("`{path}` is not a file")).expected("a compose file"));
             };
             let text = std::str::from_utf8(bytes).map_err(|e| Problem::new(place.clone(), format!("`{path}`: {e}")))?;
-            let service = composefile::check(text, answers.service.as_deref()).map_err(|problem| Problem {
-                at: place,
-                message: format!("`{path}`: {}", problem.message),
-                ..problem
-            })?;
+            let service =
+                composefile::check(text, answers.service.as_deref(), answers.port.is_some()).map_err(|problem| {
+                    Problem { at: place, message: format!("`{path}`: {}", problem.message), ..problem }
+                })?;
             all.push(file_resource(site, host, &format!("{folder}/compose.yaml"), text.into(), 0o644));
             files.push("compose.landfall.yaml".to_owned());
             ("compose.landfall.yaml", include_str!("../../templates/compose.landfall.yaml"), service)
         }
     };
-    let project = format!("{}-{}", site.playbook.name, site.entry.id);
+    // No name holds an underscore, so no two playbooks and apps meet in one project.
+    let project = format!("{}_{}", site.playbook.name, site.entry.id);
     let context = context! {
         service, publish, environment, project => &project, env_files => &env_files,
         image => answers.image.clone().unwrap_or_default(),
@@ -254,7 +271,12 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     let mut reads: Vec<String> = files.iter().map(|file| format!("{folder}/{file}")).collect();
     reads.extend(env_files.iter().map(|file| format!("{folder}/{file}")));
     let health = answers.loopback_port().zip(answers.health.clone());
-    let spec = Compose { project: project.clone(), directory: folder, files, reads, health };
+    let given = answers.env.values().filter_map(|input| match input {
+        Input::Secret { name, generate: None } => Some(name.clone()),
+        _ => None,
+    });
+    let secrets = given.collect();
+    let spec = Compose { project: project.clone(), directory: folder, files, reads, secrets, health };
     all.push(site.on_host(host, "compose", project, Spec::Compose(spec)));
     Ok(all)
 }
@@ -316,6 +338,13 @@ fn check(entry: &Entry, answers: &AppAnswers) -> Result<(), Problem> {
         if value == Some(0) {
             return Err(Problem::new(entry.place_of(key), "port 0").expected("a whole number from 1 to 65535"));
         }
+    }
+    // sshd, Caddy, and Caddy's own door.
+    if let Some(port @ (22 | 80 | 443 | 2019)) = answers.loopback_port() {
+        let key = if answers.listen.is_some() { "listen" } else { "port" };
+        return Err(Problem::new(entry.place_of(key), format!("port {port} of the server is taken"))
+            .expected("a loopback port that neither sshd nor the proxy uses")
+            .hint("add `listen = 8080`; the port inside the container stays as it is"));
     }
     if let Some(host) = &answers.host
         && !is_host_name(host)

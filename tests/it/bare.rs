@@ -79,6 +79,7 @@ impl Bare {
             port: 22,
             user: user.to_owned(),
             host_key: host_key.fingerprint(HashAlg::Sha256).to_string().into(),
+            made_by_us: true,
             keys: vec![world.public_key()],
         };
         Bare { world, machines, at }

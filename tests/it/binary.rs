@@ -106,7 +106,7 @@ fn tokens_and_endpoints_are_guarded() {
     assert!(err.contains("does not accept the token") && !err.contains("wrong-one"), "{err}");
     let (code, out, err) = run(plan().args(["--endpoint", &endpoint]).env("HCLOUD_TOKEN", &simulated.read_only_token));
     assert_eq!(code, 0, "a plan only reads: {err}");
-    assert!(out.contains("‹web.ipv4›") || out.contains("+ host/web/compose/acme-app"), "a first plan is whole: {out}");
+    assert!(out.contains("‹web.ipv4›") || out.contains("+ host/web/compose/acme_app"), "a first plan is whole: {out}");
     for bad in ["hetzner=http://example.org/v1", "hetzner=ftp://x", "hetzner", "nobody=http://127.0.0.1:1"] {
         assert_eq!(run(plan().args(["--endpoint", bad])).0, 2, "{bad}");
     }

@@ -248,12 +248,23 @@ async fn a_key_the_project_has_under_another_name_is_used_and_left_there() {
 
 #[tokio::test]
 async fn what_the_playbook_no_longer_wants_is_listed_and_destroyed() {
-    let world = world().await;
+    let mut world = world().await;
     let with_volume = world.server_playbook().replace("size =", "volume_gb = 10\nsize =");
     world.go(&with_volume, Goal::Apply).await;
     let went = world.go(&world.server_playbook(), Goal::Plan).await;
     let text = serde_json::to_string(&went.events).unwrap();
     assert!(text.contains("\"orphans\":[\"hetzner/volume/web\"]") || went.plan().is_empty(), "{text}");
+    // It holds data: destroying it needs its own word, even though the playbook no longer names it.
+    world.losing_data = false;
+    let went = world.go(&world.server_playbook(), Goal::Destroy).await;
+    assert_eq!(went.outcome.code, Kind::Human.exit_code());
+    assert!(
+        went.failure().contains("hetzner/volume/web") && went.failure().contains("--allow-data-loss"),
+        "{}",
+        went.failure()
+    );
+    assert_eq!(holds(&world).len(), 6, "nothing went");
+    world.losing_data = true;
     assert_eq!(world.go(&world.server_playbook(), Goal::Destroy).await.outcome.code, 0);
     assert_eq!(holds(&world), Vec::<String>::new());
 }
@@ -299,6 +310,36 @@ async fn moving_a_server_says_that_data_is_lost_and_a_plan_over_budget_stops() {
     assert!(went.failure().contains("server web: cx23 in fsn1"), "the line that broke it: {}", went.failure());
     assert_eq!(holds(&poor), Vec::<String>::new());
     assert_only_the_host_is_missing(&poor.go(&budget("5.99"), Goal::Apply).await);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_down_for_what_cannot_be_had() {
+    let world = world().await;
+    let playbook = world.server_playbook().replace("cx23", "cx33");
+    world.go(&playbook, Goal::Apply).await;
+    // Its disk does not fit the smaller plan: said before anybody is shut down.
+    let went = world.go(&playbook.replace("cx33", "cx23"), Goal::Apply).await;
+    assert!(went.failure().contains("cannot become cx23"), "{}", went.failure());
+    // Not sold over there: the server here stays.
+    let went = world.go(&playbook.replace("fsn1", "sin"), Goal::Apply).await;
+    assert!(went.failure().contains("cx33 cannot be ordered in sin now"), "{}", went.failure());
+    let (_, body) = ask(&world, "GET", "/servers", None).await;
+    assert_eq!(body["servers"][0]["status"], "running");
+    assert_eq!(body["servers"][0]["server_type"]["name"], "cx33");
+    assert_complete(&world);
+    // Neither is a server replaced without the word for it.
+    let mut careful = world;
+    careful.losing_data = false;
+    let went = careful.go(&playbook.replace("fsn1", "nbg1"), Goal::Apply).await;
+    assert!(went.failure().contains("data would be lost: hetzner/server/web"), "{}", went.failure());
+    assert_complete(&careful);
+}
+
+#[tokio::test]
+async fn a_plan_is_seven_requests() {
+    let world = world().await;
+    world.go(&world.server_playbook(), Goal::Plan).await;
+    assert_eq!(world.served.exchanges().len(), 7, "one list per kind, the catalog and the prices");
 }
 
 #[tokio::test]

@@ -235,6 +235,27 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
     let failure = carry_out(&doors, plan(&doors, &missing).await).await.unwrap_err();
     assert!(failure.chain().join("\n").contains("Unable to locate package no-such-thing"), "{:?}", failure.chain());
 
+    // On a host that was there before, somebody's own file is not overwritten before it is handed over.
+    host.console("mkdir -p /etc/theirs; echo theirs >/etc/theirs/file").await;
+    host.at.made_by_us = false;
+    let theirs = [host.file("/etc/theirs/file", "ours\n")];
+    let foreign = plan(&doors, &theirs).await;
+    assert!(matches!(&foreign[0].verb, Verb::Conflict(what) if what.contains("/var/lib/landfall/made")), "{foreign:?}");
+    host.console("echo 'acme host/web/file/etc/theirs/file' >>/var/lib/landfall/made").await;
+    carry_out(&doors, plan(&doors, &theirs).await).await.unwrap();
+    let seen = observe(&doors, &theirs).await.unwrap();
+    carry_out(&doors, vec![absent(&theirs[0], &seen[0])]).await.unwrap();
+    assert_eq!(host.console("cat /etc/theirs/file").await, "theirs\n", "kept aside, and back");
+
+    // What failed half way is ours all the same, so that it can be taken away.
+    let half = [host.resource(
+        "command",
+        "half",
+        Spec::Command(Command { mark: Name::parse("half").unwrap(), run: vec!["false".into()] }),
+    )];
+    carry_out(&doors, plan(&doors, &half).await).await.unwrap_err();
+    assert!(host.console("cat /var/lib/landfall/made").await.contains("acme host/web/command/half"));
+
     // A second Landfall changes the host at the same time: one of them says so and does nothing.
     host.console("nohup flock /run/landfall/lock sleep 5 >/dev/null 2>&1 & sleep 1").await;
     let file = [host.file("/etc/later", "x")];

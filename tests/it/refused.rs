@@ -137,6 +137,8 @@ fn answers_that_do_not_fit_each_other() {
         ("image = \"a\"\nhealth = \"/x\\ny\"\nport = 1", "bad health path"),
         ("image = \"a\"\nhost = \"a.test\"", "`host` without a `port`"),
         ("image = \"a\"\nenv = { \"A B\" = \"x\" }", "bad variable name"),
+        ("image = \"a\"\nport = 80", "port 80 of the server is taken"),
+        ("image = \"a\"", "nothing runs containers on `web`"),
         ("static = \"missing\"", "cannot read `missing`"),
         ("static = \"site\"\nport = 1", "means nothing to static files"),
     ] {

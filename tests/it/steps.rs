@@ -15,6 +15,10 @@ provider = "existing"
 address = "127.0.0.1"
 host_key = "SHA256:replaceThisWithYourServersOwnFingerprintAAA"
 keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFe3mLnDGSCzKtPjYyAW5SzFXGcJnCbVjtOzZTYyPTVn me"]
+
+[[step]]
+use = "docker"
+on = "web"
 "#;
 
 fn desired(steps: &str, outputs: &Outputs) -> Vec<Resource> {
@@ -88,7 +92,7 @@ TOKEN    = { secret = "token", generate = 32 }
     let first = desired(app, &Outputs::new());
     insta::assert_snapshot!(content(&first, "/srv/landfall/acme/app/compose.yaml"), @r#"
     # Written by Landfall. A change made here is drift, and the next apply takes it back.
-    name: "acme-app"
+    name: "acme_app"
     services:
       "app":
         image: "ghcr.io/acme/web:1"

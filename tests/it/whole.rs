@@ -66,12 +66,12 @@ async fn from_nothing_to_a_site_and_back_through_bad_luck() {
         .filter(|l| !l.contains("127.0.0.1:") && !l.contains("127.0.0.11:") && !l.contains("[::1]:"))
         .collect();
     assert!(public.iter().all(|line| [":22 ", ":80 ", ":443 "].iter().any(|port| line.contains(port))), "{listening}");
-    let inside = console("docker exec acme-app-app-1 env").await;
+    let inside = console("docker exec acme_app-app-1 env").await;
     assert!(inside.contains(&format!("PASS={canary}\n")), "the secret arrives as it was typed: {inside}");
     assert!(inside.lines().any(|line| line.starts_with("KEY=") && line.len() == 36), "{inside}");
 
     // By hand, behind its back: `check` names it and shows it; `apply` mends it.
-    console("sed -i 's/nosniff/sniff/' /etc/caddy/Caddyfile; systemctl reload caddy; docker stop -t 0 acme-stack-side-1; rm /srv/landfall/acme/pages/site/index.html").await;
+    console("sed -i 's/nosniff/sniff/' /etc/caddy/Caddyfile; systemctl reload caddy; docker stop -t 0 acme_stack-side-1; rm /srv/landfall/acme/pages/site/index.html").await;
     let check = world.go_in(&beside, &playbook, Goal::Check).await;
     assert_eq!(check.outcome.code, 3, "{}", check.failure());
     let mut names = check.plan();
@@ -79,7 +79,7 @@ async fn from_nothing_to_a_site_and_back_through_bad_luck() {
     assert_eq!(
         names,
         [
-            "update host/web/compose/acme-stack",
+            "update host/web/compose/acme_stack",
             "update host/web/directory/srv/landfall/acme/pages/site",
             "update host/web/file/etc/caddy/Caddyfile",
             "update host/web/service/caddy.service",
@@ -93,6 +93,20 @@ async fn from_nothing_to_a_site_and_back_through_bad_luck() {
     assert_eq!(mended.outcome.code, 0, "{}", mended.failure());
     assert!(console("curl -skI --resolve app.test:443:127.0.0.1 https://app.test/").await.contains("nosniff"));
     assert_eq!(world.go_in(&beside, &playbook, Goal::Check).await.outcome.code, 0);
+
+    // A changed playbook is taken up in one go: file, containers, proxy.
+    let changed = playbook.replace("[step.env]\n", "[step.env]\nNEW = \"one\"\n").replace("pages.test", "leaves.test");
+    let applied = world.go_in(&beside, &changed, Goal::Apply).await;
+    assert_eq!(applied.outcome.code, 0, "{}", applied.failure());
+    assert_eq!(world.go_in(&beside, &changed, Goal::Check).await.outcome.code, 0, "nothing was left for a second run");
+    assert!(console("docker exec acme_app-app-1 env").await.contains("NEW=one"));
+    let page = console("curl -sk --resolve leaves.test:443:127.0.0.1 https://leaves.test/").await;
+    assert!(page.contains("pages of acme"), "{page}");
+    // What the playbook no longer says may have been a secret: the old file is not shown.
+    let plain = changed.replace("PASS = { secret = \"pass\" }\n", "");
+    let plan = world.go_in(&beside, &plain, Goal::Plan).await;
+    assert!(!serde_json::to_string(&plan.events).unwrap().contains("Can4ry"));
+    assert_eq!(world.go_in(&beside, &playbook, Goal::Apply).await.outcome.code, 0);
 
     // No state, another folder: nothing to do.
     std::fs::remove_dir_all(world.state()).unwrap();

@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) secrets: BTreeMap<String, String>,
     pub(crate) patience: Patience,
+    /// Is the loss of data approved, too?
+    pub(crate) losing_data: bool,
 }
 
 /// How a run went.
@@ -114,7 +116,7 @@ impl World {
         new_key(&folder.path().join("key"));
         let secrets = BTreeMap::from([("hetzner-token".to_owned(), api.token().to_owned())]);
         let patience = Patience { reach: Duration::ZERO, login: Duration::ZERO };
-        World { api, served, folder, secrets, patience }
+        World { api, served, folder, secrets, patience, losing_data: true }
     }
 
     /// The public half of the world's key.
@@ -139,7 +141,7 @@ impl World {
         self.folder.path().join("state")
     }
 
-    /// Goes through `text`, a playbook in the folder `beside`, as far as `goal` says, approving everything.
+    /// Goes through `text`, a playbook in the folder `beside`, as far as `goal` says, approving the plan.
     pub(crate) async fn go_in(&self, beside: &Path, text: &str, goal: Goal) -> Went {
         let loaded = match check(&beside.join("test.toml"), text) {
             Ok(loaded) => loaded,
@@ -148,7 +150,7 @@ impl World {
         };
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let (answers, commands) = mpsc::channel(1);
-        answers.send(Command::Approve { losing_data: true }).await.unwrap();
+        answers.send(Command::Approve { losing_data: self.losing_data }).await.unwrap();
         let run = Run {
             playbook: loaded.playbook,
             sources: loaded.sources,

@@ -123,6 +123,13 @@ impl<'a> Hcloud<'a> {
         }
     }
 
+    /// Waits before the `round`-th look (from 0, which does not wait): each time twice as long.
+    pub(crate) async fn pause(self, round: u32) {
+        if round > 0 {
+            sleep(self.doors.http.pace().first / 2 * 2_u32.pow(round - 1)).await;
+        }
+    }
+
     async fn when_free(self, call: &Call) -> Result<Value, Denied> {
         let begun = Instant::now();
         let mut gap = self.doors.http.pace().first / 2;
@@ -227,7 +234,7 @@ fn denied(status: u16, code: &str, said: &str, error: &Value, call: &Call) -> Fa
         false => format!("{said} ({code}: {})", fields.join(", ")),
     };
     match (status, code) {
-        (401, "token_readonly") | (403, "token_readonly") => {
+        (401 | 403, "token_readonly") => {
             Failure::new(Kind::Human, "the Hetzner token may only read").because(said).hint(API.make_token)
         }
         (401, _) => Failure::new(Kind::Human, "Hetzner does not accept the token")

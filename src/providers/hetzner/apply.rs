@@ -13,7 +13,7 @@ use crate::model::resource::{Resource, Spec};
 use crate::providers::hetzner::api::{Denied, Hcloud};
 use crate::providers::hetzner::observe::Project;
 use crate::providers::hetzner::sizes;
-use crate::providers::hetzner::wire::{HOST_KEY, Labelled, OWNER, ServerType};
+use crate::providers::hetzner::wire::{HOST_KEY, Labelled, OWNER, Server, ServerType};
 
 /// Every kind, for a look at the whole project.
 pub(super) const KINDS: &[&str] = &["ssh-key", "primary-ip", "firewall", "volume", "server"];
@@ -22,7 +22,19 @@ pub(super) const KINDS: &[&str] = &["ssh-key", "primary-ip", "firewall", "volume
 /// gone before its address and volume go; the rest follows in order. Actions of creations run side by side
 /// and are waited for together at the end.
 pub(super) async fn apply(api: Hcloud<'_>, changes: &[ReadyChange], report: &Report) -> Result<(), Failure> {
-    for change in changes.iter().rev().filter(|change| matches!(change.verb, Verb::Replace(_))) {
+    let replaced: Vec<&ReadyChange> =
+        changes.iter().rev().filter(|change| matches!(change.verb, Verb::Replace(_))).collect();
+    for change in &replaced {
+        // Nothing is deleted that cannot be had again.
+        if let Spec::Server(spec) = &change.resource.spec {
+            let plans: Vec<ServerType> = api.list("/server_types", "server_types", &[]).await?;
+            sizes::candidates(&plans, &spec.size, &spec.location)?;
+        }
+    }
+    for change in replaced {
+        if report.stopping() {
+            return Err(Failure::new(Kind::Stopped, "stopped as you asked, before the next change"));
+        }
         delete(api, &change.resource).await?;
     }
     let mut open: Vec<(&ReadyChange, Value)> = Vec::new();
@@ -111,12 +123,9 @@ async fn create_server(
     spec: &cloud::Server,
     report: &Report,
 ) -> Result<Value, Failure> {
-    // Keys may be the project's own; everything else the server needs is ours.
     let name = resource.cloud_name();
-    let (plans, project) = tokio::try_join!(
-        api.list::<ServerType>("/server_types", "server_types", &[]),
-        Project::load(api, &["ssh-key", "primary-ip", "firewall", "volume"], None),
-    )?;
+    let (plans, project) =
+        tokio::try_join!(api.list::<ServerType>("/server_types", "server_types", &[]), load_parts(api, &name, spec))?;
     // By name: the specification lists text here.
     let keys: Vec<&str> =
         spec.keys.iter().filter_map(|key| project.ssh_key(key)).map(|key| key.name.as_str()).collect();
@@ -187,6 +196,29 @@ async fn create_server(
     Err(last.unwrap_or_else(|| not_ours(resource)))
 }
 
+/// What the server is put together from. Keys may be the project's own; everything else is ours and was
+/// just made, so a list that does not show it yet is asked again: without it, the cloud would make do with a
+/// server that has another address, no firewall, or a password.
+async fn load_parts(api: Hcloud<'_>, name: &str, spec: &cloud::Server) -> Result<Project, Failure> {
+    let mut missing = String::new();
+    for round in 0..6 {
+        api.pause(round).await;
+        let project = Project::load(api, &["ssh-key", "primary-ip", "firewall", "volume"], None).await?;
+        let has_ip = |family: &cloud::IpFamily| {
+            project.primary_ips.iter().any(|ip| ip.name == format!("{name}-{}", family.as_str()))
+        };
+        missing = match () {
+            () if !spec.keys.iter().all(|key| project.ssh_key(key).is_some()) => "an SSH key".to_owned(),
+            () if !spec.families.iter().all(has_ip) => "an address".to_owned(),
+            () if !project.firewalls.iter().any(|f| f.name == name) => "the firewall".to_owned(),
+            () if spec.volume && !project.volumes.iter().any(|v| v.name == name) => "the volume".to_owned(),
+            () => return Ok(project),
+        };
+    }
+    Err(Failure::new(Kind::Failed, format!("{missing} of the server {name} is not there"))
+        .hint("run the same command again: it looks at what is there"))
+}
+
 fn is_sold_out(code: &str) -> bool {
     matches!(code, "resource_unavailable" | "placement_error" | "no_space_left_in_location")
 }
@@ -235,15 +267,22 @@ async fn update_server(
     };
     let changed = |field: &str| fields.iter().any(|change| change.field == field);
     let must_be_off = changed("size") || changed("addresses");
+    let plan = match changed("size") {
+        true => Some(plan_to_change_to(api, project, id, spec).await?),
+        false => None,
+    };
     if must_be_off && !changed("running") {
-        report.tell(Progress::Note(format!("{name} is powered off for this change")));
-        act(format!("/servers/{id}/actions/poweroff"), None).await?;
+        report.tell(Progress::Note(format!("{name} is shut down for this change")));
+        shut_down(api, id).await?;
     }
-    if changed("size") {
-        let plans: Vec<ServerType> = api.list("/server_types", "server_types", &[]).await?;
-        let plan = sizes::candidates(&plans, &spec.size, &spec.location)?[0];
-        let body = json!({ "server_type": plan.name, "upgrade_disk": false });
-        act(format!("/servers/{id}/actions/change_type"), Some(body)).await?;
+    if let Some(plan) = plan {
+        let body = json!({ "server_type": plan, "upgrade_disk": false });
+        let resized = act(format!("/servers/{id}/actions/change_type"), Some(body)).await;
+        if let Err(failure) = resized {
+            // Better the old size than no server.
+            act(format!("/servers/{id}/actions/poweron"), None).await?;
+            return Err(failure);
+        }
     }
     if changed("addresses") {
         for family in [cloud::IpFamily::V4, cloud::IpFamily::V6] {
@@ -284,6 +323,42 @@ async fn update_server(
         }
     }
     Ok(())
+}
+
+/// The best plan that the server can become without losing its disk. Checked before it is shut down.
+async fn plan_to_change_to(
+    api: Hcloud<'_>,
+    project: &Project,
+    id: i64,
+    spec: &cloud::Server,
+) -> Result<String, Failure> {
+    let plans: Vec<ServerType> = api.list("/server_types", "server_types", &[]).await?;
+    let candidates = sizes::candidates(&plans, &spec.size, &spec.location)?;
+    let server = project.servers.iter().find(|server| server.id == id);
+    let fits = |plan: &&&ServerType| {
+        server.is_none_or(|s| plan.architecture == s.server_type.architecture && plan.disk >= s.primary_disk_size)
+    };
+    match candidates.iter().find(fits) {
+        Some(plan) => Ok(plan.name.clone()),
+        None => Err(Failure::new(Kind::Failed, format!("the server cannot become {}", spec.size))
+            .because("its disk is larger than theirs, or they have another kind of processor")
+            .hint("choose another size; nothing was changed")),
+    }
+}
+
+/// Asks the system to shut down, and cuts the power when it has not done so in half a minute.
+async fn shut_down(api: Hcloud<'_>, id: i64) -> Result<(), Failure> {
+    let asked = api.post(&format!("/servers/{id}/actions/shutdown"), None).await?;
+    api.settle(&[asked]).await?;
+    for round in 0..7 {
+        api.pause(round).await;
+        let server: Server = api.get(&format!("/servers/{id}"), "server").await?;
+        if server.status == "off" {
+            return Ok(());
+        }
+    }
+    let cut = api.post(&format!("/servers/{id}/actions/poweroff"), None).await?;
+    api.settle(&[cut]).await
 }
 
 fn id_of<T: Labelled>(all: &[T], resource: &Resource) -> Result<i64, Failure> {

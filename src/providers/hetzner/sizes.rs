@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::model::cloud::Size;
+use crate::model::cloud::{self, Size};
 use crate::model::failure::{Failure, Kind};
 use crate::model::money::{Money, PriceLine};
 use crate::model::name::nearest;
@@ -60,7 +60,8 @@ pub(super) fn candidates<'a>(
             fitting
         }
     };
-    fitting.retain(|plan| orderable(plan));
+    // A plan without a price here cannot be judged against a budget, so it is not taken.
+    fitting.retain(|plan| orderable(plan) && price_at(&plan.prices, location).is_some());
     if fitting.is_empty() {
         return Err(Failure::new(Kind::Failed, format!("{size} cannot be ordered in {location} now"))
             .hint(on_offer(plans, location)));
@@ -94,6 +95,12 @@ fn on_offer(plans: &[ServerType], location: &str) -> String {
     }
 }
 
+/// Is this server where it shall be, and of the system it shall have?
+fn stays(server: &Server, spec: &cloud::Server) -> bool {
+    let image = server.image.as_ref().and_then(|image| image.name.as_deref());
+    server.location.name == spec.location && image == Some(spec.image.as_str())
+}
+
 fn price_at(prices: &[LocationPrice], location: &str) -> Option<Decimal> {
     prices.iter().find(|price| price.location == location).map(|price| price.price_monthly.net)
 }
@@ -119,7 +126,8 @@ pub(super) fn bill(
             Spec::Server(spec) => {
                 let there = servers.iter().find(|server| server.name == resource.cloud_name());
                 let (plan, location) = match there {
-                    Some(server) if satisfies(&server.server_type, &spec.size) => {
+                    // One that will be made anew is ordered anew.
+                    Some(server) if satisfies(&server.server_type, &spec.size) && stays(server, spec) => {
                         (&server.server_type, server.location.name.as_str())
                     }
                     _ => (candidates(plans, &spec.size, &spec.location)?[0], spec.location.as_str()),

@@ -105,6 +105,7 @@ pub(super) struct Server {
     pub location: Named,
     pub image: Option<Image>,
     pub backup_window: Option<String>,
+    pub primary_disk_size: Decimal,
     pub labels: Labels,
     #[serde(default)]
     pub volumes: Vec<i64>,
@@ -145,6 +146,7 @@ pub(super) struct ServerType {
     pub cores: Decimal,
     pub memory: Decimal,
     pub architecture: String,
+    pub disk: Decimal,
     #[serde(default)]
     pub prices: Vec<LocationPrice>,
     #[serde(default)]

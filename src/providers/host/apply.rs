@@ -4,14 +4,17 @@ use crate::model::diff::{ReadyChange, Verb};
 use crate::model::failure::Failure;
 use crate::model::resource::Spec;
 use crate::model::secret::Keys;
-use crate::providers::host::facts::{MADE, MARKS, Questions};
+use crate::providers::host::facts::{MADE, MARKS, Questions, made_line};
 use crate::providers::host::kinds;
 use crate::providers::host::script::{Script, quote, words};
 
-/// Made on the host when the user wants to stop; the script looks for it before each change.
-pub(super) const STOP: &str = "/run/landfall/stop";
-
 const FUNCTIONS: &str = include_str!("../../../templates/host-functions");
+
+/// The file that is made on the host when the user wants to stop this run; the script looks for it before
+/// each change. `mark` tells runs apart.
+pub(crate) fn stop_file(mark: &str) -> String {
+    format!("/run/landfall/stop.{}", mark.trim_end_matches(':'))
+}
 
 /// The script for `changes`, each told as it begins and ends in lines that begin with `mark`, and after
 /// them the answers to `questions`. All packages are installed first and in one transaction.
@@ -22,7 +25,7 @@ pub(super) fn script(
     mark: &str,
 ) -> Result<String, Failure> {
     let mut out = Script::default();
-    out.line(format!("mark={mark} marks={MARKS} made={MADE} stop={STOP}"));
+    out.line(format!("mark={mark} marks={MARKS} made={MADE} stop={}", stop_file(mark)));
     out.line(FUNCTIONS);
 
     let is_install =
@@ -32,27 +35,20 @@ pub(super) fn script(
         let names = words(installs.iter().map(|(_, change)| change.resource.address.name.as_str()));
         out.line("install_all() {");
         out.line(format!("install_packages {names}"));
-        for (_, change) in &installs {
-            out.line(format!("note_made {}", quote(&change.resource.address.to_string())));
-        }
         out.line("}");
     }
     for (index, change) in changes.iter().enumerate().filter(|(_, c)| !is_install(c)) {
-        let address = quote(&change.resource.address.to_string());
         out.line(format!("change_{index}() {{"));
         match &change.verb {
             Verb::Delete => {
                 kinds::unmake(&change.resource, &mut out);
-                out.line(format!("note_unmade {address}"));
+                out.line(format!("note_unmade {}", quote(&made_line(&change.resource))));
             }
             verb => {
                 if matches!(verb, Verb::Replace(_)) {
                     kinds::unmake(&change.resource, &mut out);
                 }
                 kinds::make(&change.resource, keys, &mut out)?;
-                if takes_over(change) {
-                    out.line(format!("note_made {address}"));
-                }
             }
         }
         out.line("}");
@@ -64,6 +60,9 @@ pub(super) fn script(
     out.line("main() {");
     for change in changes {
         kinds::forget(&change.resource, &mut out);
+        if change.verb != Verb::Delete && takes_over(change) {
+            out.line(format!("note_made {}", quote(&made_line(&change.resource))));
+        }
     }
     if !installs.is_empty() {
         out.line(format!("change install_all {}", words(installs.iter().map(|(index, _)| index.to_string()))));

@@ -5,12 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use data_encoding::BASE64;
 
 use crate::model::machine::digest;
+use crate::model::resource::Resource;
 use crate::providers::host::script::{Script, quote, words};
 
 /// Where Landfall keeps its marks on a host.
 pub(super) const MARKS: &str = "/var/lib/landfall/marks";
 /// The list of what Landfall made on a host, one address per line.
 pub(super) const MADE: &str = "/var/lib/landfall/made";
+/// The line of that list that says a resource is its playbook's.
+pub(crate) fn made_line(resource: &Resource) -> String {
+    format!("{} {}", resource.owner, resource.address)
+}
+
 /// More of a file than this is not sent home to be shown.
 const SHOWN: usize = 64 << 10;
 
@@ -56,6 +62,13 @@ pub(super) struct Stat {
     pub kind: String,
 }
 
+impl Stat {
+    /// May everybody on the host read it?
+    pub(crate) fn is_public(&self) -> bool {
+        self.mode.chars().next_back().and_then(|digit| digit.to_digit(8)).is_some_and(|bits| bits & 4 != 0)
+    }
+}
+
 /// A unit's state, in systemd's words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Unit {
@@ -96,7 +109,7 @@ pub(super) struct Facts {
     pub health: BTreeMap<(u16, String), u16>,
     /// Variable and length by path.
     pub secrets: BTreeMap<String, (String, usize)>,
-    /// Addresses of what Landfall made.
+    /// Lines of the list of what Landfall made.
     pub made: BTreeSet<String>,
     /// What cloud-init said of the first boot, as JSON, where it ran.
     pub first_boot: String,
@@ -270,6 +283,15 @@ impl Facts {
             Some(("ActiveState", value)) => unit.active = value.to_owned(),
             _ => {}
         }
+    }
+
+    /// Is this its playbook's, and no other's? What two playbooks use goes with neither of them.
+    pub(crate) fn is_ours(&self, resource: &Resource) -> bool {
+        let own = made_line(resource);
+        // Two playbooks may call the same host differently: what follows the host's name is compared.
+        let thing = |line: &str| line.splitn(3, '/').nth(2).map(str::to_owned);
+        let shared = self.made.iter().any(|line| *line != own && thing(line) == thing(&own));
+        self.made.contains(&own) && !shared
     }
 
     /// The digest of what `paths` hold now, as [`content_digest`] computes it on the host.

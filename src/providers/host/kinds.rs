@@ -8,7 +8,7 @@ pub(super) mod software;
 use crate::model::failure::Failure;
 use crate::model::resource::{Observed, Resource, Spec};
 use crate::model::secret::Keys;
-use crate::providers::host::facts::{Facts, Questions};
+use crate::providers::host::facts::{self, Facts, Questions};
 use crate::providers::host::script::Script;
 
 /// Adds what must be known of `resource` to the questions. Fails when a secret it holds is missing.
@@ -42,12 +42,24 @@ pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Resul
         Spec::Compose(spec) => compose::read(spec, facts),
         _ => None,
     };
+    // On a host that was there before Landfall, a file that nobody handed over is somebody's own.
+    let is_elses = resource.on.as_ref().is_some_and(|at| !at.made_by_us)
+        && matches!(resource.spec, Spec::File(_))
+        && !facts.made.contains(&facts::made_line(resource));
+    if let Some(fields) = &fields
+        && is_elses
+        && fields.get("content") != resource.spec.fields().get("content")
+    {
+        return Ok(Observed::Foreign(format!(
+            "{} was on the host before Landfall and says something else; to hand it over (it is kept aside and \
+             comes back with `destroy`), add the line `{}` to {} on the host",
+            resource.address.name,
+            facts::made_line(resource),
+            facts::MADE
+        )));
+    }
     Ok(match fields {
-        Some(fields) => Observed::Present {
-            fields,
-            outputs: resource.gives.clone(),
-            ours: facts.made.contains(&resource.address.to_string()),
-        },
+        Some(fields) => Observed::Present { fields, outputs: resource.gives.clone(), ours: facts.is_ours(resource) },
         None => Observed::Absent,
     })
 }

@@ -194,6 +194,10 @@ impl Hetzner {
         let plan = find(&types, &body["server_type"])
             .ok_or_else(|| Refusal::invalid("server_type", "server type not found"))?;
         let server = &state.servers[&id];
+        let stock = plan["locations"].as_array().into_iter().flatten();
+        if !stock.into_iter().any(|place| place["name"] == server["location"]["name"] && place["available"] == true) {
+            return Err(Refusal::new(412, "resource_unavailable", "server type is not available"));
+        }
         if server["status"] != "off" {
             return Err(Refusal::new(422, "server_not_stopped", "server is not stopped"));
         }

@@ -13,8 +13,10 @@ struct ComposeFile {
 }
 
 /// Checks `text`; gives the service the proxy talks to: `wanted`, or the only one there is.
+///
+/// The chosen service's own ports are replaced by the step's, where the step `has_port`.
 /// The problem's place is for the caller to fill in.
-pub(super) fn check(text: &str, wanted: Option<&str>) -> Result<String, Problem> {
+pub(super) fn check(text: &str, wanted: Option<&str>, has_port: bool) -> Result<String, Problem> {
     let problem = |message: String| Problem::new(0..0, message);
     let file: ComposeFile = serde_saphyr::from_str(text).map_err(|e| {
         let first = e.to_string().lines().next().unwrap_or_default().to_owned();
@@ -53,10 +55,8 @@ pub(super) fn check(text: &str, wanted: Option<&str>) -> Result<String, Problem>
             return Err(problem(format!("service `{name}` uses the host's network"))
                 .hint("every port it opens would be open to the world: use networks and `port`"));
         }
-        // The chosen service's ports are replaced by the step's own.
-        if name != service
-            && let Some(port) = public_port(spec)
-        {
+        let is_replaced = name == service && has_port;
+        if !is_replaced && let Some(port) = public_port(spec) {
             return Err(problem(format!("service `{name}` publishes {port} to the world"))
                 .expected(format!("\"127.0.0.1:{port}\", or no published port"))
                 .hint(
@@ -95,16 +95,16 @@ mod tests {
     use super::*;
 
     fn problem(text: &str, wanted: Option<&str>) -> String {
-        check(text, wanted).unwrap_err().message
+        check(text, wanted, true).unwrap_err().message
     }
 
     #[test]
     fn the_only_service_is_chosen_and_others_must_be_named() {
         let two = "services:\n  web: {image: a}\n  db: {image: b}\n";
-        assert_eq!(check("services:\n  web: {image: a}\n", None).unwrap(), "web");
-        assert_eq!(check(two, Some("db")).unwrap(), "db");
+        assert_eq!(check("services:\n  web: {image: a}\n", None, true).unwrap(), "web");
+        assert_eq!(check(two, Some("db"), true).unwrap(), "db");
         assert_eq!(problem(two, None), "it has several services");
-        assert_eq!(check(two, Some("wbe")).unwrap_err().hint.as_deref(), Some("did you mean `web`?"));
+        assert_eq!(check(two, Some("wbe"), true).unwrap_err().hint.as_deref(), Some("did you mean `web`?"));
     }
 
     #[test]
@@ -114,7 +114,8 @@ mod tests {
             assert!(problem(&text, Some("web")).contains("to the world"), "{port}");
         }
         let safe = "services:\n  web: {image: a, ports: ['80:80']}\n  db: {image: b, ports: ['127.0.0.1:5432:5432']}\n";
-        assert_eq!(check(safe, Some("web")).unwrap(), "web");
+        assert_eq!(check(safe, Some("web"), true).unwrap(), "web");
+        assert!(check(safe, Some("web"), false).is_err(), "without a port of the step, its own count");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) fn read(spec: &Compose, facts: &Facts) -> Option<Fields> {
     let up_to_date = facts.marks.get(&mark(spec)) == Some(&facts.digest_of(&spec.reads));
     let mut fields = Fields::from([("running", running.into()), ("up_to_date", up_to_date.into())]);
     if let Some(health) = &spec.health {
-        let healthy = facts.health.get(health).is_some_and(|status| (200..400).contains(status));
+        let healthy = facts.health.get(health).is_some_and(|status| (200..300).contains(status));
         fields.insert("healthy", healthy.into());
     }
     Some(fields)
@@ -38,14 +38,17 @@ fn command(spec: &Compose) -> String {
 
 pub(super) fn make(spec: &Compose, out: &mut Script) {
     let compose = command(spec);
-    let explain = format!("{compose} ps --all || :; {compose} logs --no-color --tail 12 || :; exit 1");
+    let generated = words(spec.reads.iter().filter(|path| path.ends_with(".env")));
+    let explain =
+        format!("{compose} ps --all || :; {compose} logs --no-color --tail 12 2>&1 | mask {generated}; exit 1");
     out.line(format!("cd -- {}", quote(&spec.directory)));
     out.line(format!("digest={}", content_digest(&spec.reads)));
     out.line(format!("{compose} up --detach --remove-orphans --wait --wait-timeout {PATIENCE} || {{ {explain}; }}"));
     if let Some((port, path)) = &spec.health {
         let url = quote(&format!("http://127.0.0.1:{port}{path}"));
         out.line("tries=0");
-        out.line(format!("until curl --fail --silent --show-error --output /dev/null --max-time 5 -- {url}; do"));
+        // Only what the proxy's own health check would accept.
+        out.line(format!("until curl --silent --show-error --output /dev/null --max-time 5 --write-out '%{{http_code}}\\n' -- {url} | grep '^2'; do"));
         out.line("    tries=$((tries + 1))");
         out.line(format!("    if [ \"$tries\" -ge {PATIENCE} ]; then echo \"not healthy: nothing good came from port {port}, path \"{}; {explain}; fi", quote(path)));
         out.line("    sleep 1");

@@ -30,9 +30,10 @@ fn bytes_of(content: &Value, keys: &dyn Keys) -> Result<Option<Vec<u8>>, Failure
 pub(super) fn ask_file(spec: &File, keys: &dyn Keys, questions: &mut Questions) -> Result<(), Failure> {
     questions.stat.insert(spec.path.clone());
     questions.sums.insert(spec.path.clone());
-    // What holds secrets is never sent home to be shown.
+    // What holds secrets, or may have held some, is never sent home to be shown.
     if let Some(bytes) = bytes_of(&spec.content, keys)?
         && !spec.content.is_secret()
+        && spec.mode & 0o004 != 0
     {
         questions.texts.insert(spec.path.clone(), digest(&bytes));
     }
@@ -46,6 +47,10 @@ pub(super) fn read_file(spec: &File, keys: &dyn Keys, facts: &Facts) -> Result<O
     let content = match (sum, facts.texts.get(&spec.path).map(|bytes| std::str::from_utf8(bytes))) {
         (Some(sum), _) if wanted.as_ref() == Some(sum) => spec.content.clone(),
         (Some(_), _) if spec.content.is_secret() => "(differs; it holds secrets, so it is not shown)".into(),
+        // A secret may stand in it that the playbook no longer names.
+        (Some(_), _) if !stat.is_public() => {
+            "(differs; not everybody on the host may read it, so it is not shown)".into()
+        }
         (Some(_), Some(Ok(text))) => text.into(),
         (Some(sum), _) => format!("(something else, with SHA-256 {sum})").into(),
         (None, _) => format!("(a {})", stat.kind).into(),
