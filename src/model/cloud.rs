@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rust_decimal::Decimal;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -109,6 +110,8 @@ pub struct Server {
     pub admin: String,
     /// Public keys that may log in as the admin.
     pub keys: Vec<String>,
+    /// The most that may be paid for it a month, when the plan that was planned is sold out in between.
+    pub ceiling: Option<Decimal>,
 }
 
 impl Server {

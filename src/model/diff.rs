@@ -155,6 +155,7 @@ mod tests {
             volume: false,
             admin: "deploy".into(),
             keys: vec!["k".into()],
+            ceiling: None,
         }))
     }
 

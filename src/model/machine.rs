@@ -233,6 +233,8 @@ pub struct Compose {
     pub files: Vec<String>,
     /// Every file whose change means the containers must be made anew.
     pub reads: Vec<String>,
+    /// The services that shall be up.
+    pub services: Vec<String>,
     /// The secrets its containers are given, so that they can be taken out of what the containers say.
     pub secrets: Vec<Name>,
     /// Loopback port and path that answer with success when the project is healthy.

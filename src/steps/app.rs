@@ -140,6 +140,7 @@ impl Step for AppStep {
         let answers: AppAnswers = site.entry.answers()?;
         check_port_is_free(site, &answers)?;
         check_docker_is_there(site, &answers)?;
+        check_generated_once(site, &answers)?;
         let host = site.host(&answers.on)?;
         let mut all = match &answers.folder {
             Some(path) => vec![static_files(site, &host, path)?],
@@ -166,6 +167,34 @@ fn check_docker_is_there(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Pr
     Err(Problem::new(site.entry.place_of(what), format!("nothing runs containers on `{}`", answers.on))
         .expected("a step `docker` on the same server, above this one")
         .hint(format!("add `[[step]]` with `use = \"docker\"` and `on = \"{}\"`", answers.on)))
+}
+
+/// Is each generated secret for one variable of one app? It is made where it is used, so a second use would
+/// get another value.
+fn check_generated_once(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Problem> {
+    let generated = |answers: &AppAnswers| -> Vec<(String, Name)> {
+        let inputs = answers.env.iter().filter_map(|(variable, input)| match input {
+            Input::Secret { name, generate: Some(_) } => Some((variable.clone(), name.clone())),
+            _ => None,
+        });
+        inputs.collect()
+    };
+    let mut seen: Vec<Name> = Vec::new();
+    for other in site.playbook.steps.iter().filter(|e| e.kind == "app").take_while(|e| e.id != site.entry.id) {
+        seen.extend(generated(&other.answers()?).into_iter().map(|(_, name)| name));
+    }
+    for (variable, name) in generated(answers) {
+        if seen.contains(&name) {
+            return Err(Problem::new(
+                site.entry.place_of(&format!("env.{variable}")),
+                format!("the secret `{name}` would be generated twice, with two values"),
+            )
+            .expected("a generated secret of its own for each variable")
+            .hint("to use one value in several places, give it yourself and leave out `generate`"));
+        }
+        seen.push(name);
+    }
+    Ok(())
 }
 
 /// Does no app above this one listen on the same port of the same server?
@@ -240,6 +269,7 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     let publish = answers.port.zip(answers.loopback_port());
     let publish = publish.map(|(inside, outside)| format!("127.0.0.1:{outside}:{inside}"));
     let mut files = vec!["compose.yaml".to_owned()];
+    let mut services = vec!["app".to_owned()];
     let (file, template, service) = match &answers.compose {
         None => ("compose.yaml", include_str!("../../templates/compose.yaml"), "app".to_owned()),
         Some(path) => {
@@ -252,6 +282,7 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
                 composefile::check(text, answers.service.as_deref(), answers.port.is_some()).map_err(|problem| {
                     Problem { at: place, message: format!("`{path}`: {}", problem.message), ..problem }
                 })?;
+            services = composefile::services(text);
             all.push(file_resource(site, host, &format!("{folder}/compose.yaml"), text.into(), 0o644));
             files.push("compose.landfall.yaml".to_owned());
             ("compose.landfall.yaml", include_str!("../../templates/compose.landfall.yaml"), service)
@@ -276,7 +307,7 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
         _ => None,
     });
     let secrets = given.collect();
-    let spec = Compose { project: project.clone(), directory: folder, files, reads, secrets, health };
+    let spec = Compose { project: project.clone(), directory: folder, files, reads, services, secrets, health };
     all.push(site.on_host(host, "compose", project, Spec::Compose(spec)));
     Ok(all)
 }

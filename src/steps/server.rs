@@ -210,6 +210,7 @@ impl Step for ServerStep {
                     volume: answers.volume_gb.is_some(),
                     admin: host.user.clone(),
                     keys: host.keys.clone(),
+                    ceiling: site.playbook.budget.as_ref().map(|budget| budget.monthly),
                 };
                 all.push(site.in_cloud("hetzner", "server", id, Spec::Server(server)));
                 let user = User { name: host.user.clone(), shell: "/bin/bash".into(), groups: vec!["sudo".to_owned()] };

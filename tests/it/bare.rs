@@ -11,6 +11,7 @@ use landfall::model::name::Name;
 use landfall::model::resource::{Address, Observed, Resource, Spec};
 use landfall::model::value::Value;
 use landfall::providers;
+use landfall::rehearsal::engine::Engine;
 use landfall::rehearsal::machines::{Arrival, Birth, LocalHosts, Machines, StandIn};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
 
@@ -25,7 +26,8 @@ pub(crate) fn hosts_are_asked_for() -> bool {
     asked
 }
 
-pub(crate) async fn open_hosts(stand_ins: Vec<StandIn>) -> Arc<LocalHosts> {
+/// This machine's engine, with the base image of local hosts made if it is missing: by one test for all.
+pub(crate) async fn engine_with_base_image() -> Engine {
     let engine = LocalHosts::engine().await.expect("a Docker engine: sh tests/lab/setup.sh");
     if !LocalHosts::has_base_image(&engine).await {
         // Several tests may want it at once; it is built by one of them.
@@ -35,6 +37,12 @@ pub(crate) async fn open_hosts(stand_ins: Vec<StandIn>) -> Arc<LocalHosts> {
             LocalHosts::build_base_image(&engine).await.expect("the base image");
         }
     }
+    engine
+}
+
+/// A network for the hosts of one test.
+pub(crate) async fn open_hosts(stand_ins: Vec<StandIn>) -> Arc<LocalHosts> {
+    let engine = engine_with_base_image().await;
     Arc::new(LocalHosts::open(engine, stand_ins).await.expect("a network"))
 }
 

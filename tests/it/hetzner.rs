@@ -177,6 +177,21 @@ async fn sold_out_means_the_next_choice_or_a_failure_that_names_what_can_be_had(
     let (_, body) = ask(&world, "GET", "/servers", None).await;
     assert_eq!(body["servers"][0]["server_type"]["name"], "cx33", "the second cheapest");
 
+    // Unless that is more than the budget.
+    let world = self::world().await;
+    world.served.faults.add(Fault {
+        at: "POST /servers",
+        nth: 1,
+        trouble: Trouble::Refuse(412, "resource_unavailable", vec![]),
+    });
+    let frugal = world
+        .server_playbook()
+        .replace("\"cx23\"", "{ cpu = 2, memory_gb = 4 }")
+        .replace("\n\n[[step]]", "\nbudget = { monthly = 8, currency = \"EUR\" }\n\n[[step]]");
+    let went = world.go(&frugal, Goal::Apply).await;
+    assert!(went.failure().contains("cx33 at 8.49 a month, which is more than the budget"), "{}", went.failure());
+    assert!(!holds(&world).iter().any(|entry| entry.starts_with("server")));
+
     let world = self::world().await;
     let went = world.go(&world.server_playbook().replace("\"cx23\"", "[\"cax11\", \"cx53\"]"), Goal::Plan).await;
     assert_eq!(went.outcome.code, 1);

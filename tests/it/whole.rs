@@ -5,7 +5,8 @@ use landfall::doors::ssh::Patience;
 use landfall::engine::Goal;
 use landfall::rehearsal::machines::{LocalHosts, Machines, StandIn};
 
-use crate::bare::{hosts_are_asked_for, open_hosts};
+use crate::bare::{engine_with_base_image, hosts_are_asked_for, open_hosts};
+use crate::binary::landfall;
 use crate::world::World;
 
 /// A server with everything on it, at the simulated cloud.
@@ -71,7 +72,7 @@ async fn from_nothing_to_a_site_and_back_through_bad_luck() {
     assert!(inside.lines().any(|line| line.starts_with("KEY=") && line.len() == 36), "{inside}");
 
     // By hand, behind its back: `check` names it and shows it; `apply` mends it.
-    console("sed -i 's/nosniff/sniff/' /etc/caddy/Caddyfile; systemctl reload caddy; docker stop -t 0 acme_stack-side-1; rm /srv/landfall/acme/pages/site/index.html").await;
+    console("sed -i 's/nosniff/sniff/' /etc/caddy/Caddyfile; systemctl reload caddy; docker rm -f acme_stack-side-1; rm /srv/landfall/acme/pages/site/index.html").await;
     let check = world.go_in(&beside, &playbook, Goal::Check).await;
     assert_eq!(check.outcome.code, 3, "{}", check.failure());
     let mut names = check.plan();
@@ -135,6 +136,34 @@ async fn from_nothing_to_a_site_and_back_through_bad_luck() {
     let left: Vec<String> = machines.left().await.into_iter().filter(|name| !name.starts_with("network ")).collect();
     assert_eq!(left, Vec::<String>::new());
     assert_eq!(machines.close().await, Vec::<String>::new());
+}
+
+/// Rehearses `playbook` with the program itself; gives the probes' names and whether they passed.
+fn rehearse(playbook: &str) -> Vec<(String, bool)> {
+    let folder = tempfile::tempdir().unwrap();
+    let playbook = std::fs::canonicalize(playbook).unwrap();
+    let output = landfall(folder.path()).args(["rehearse", "--stand-ins", "--json"]).arg(&playbook).output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{out}\n{}", String::from_utf8_lossy(&output.stderr));
+    let events = out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("only JSON"));
+    let probes = events.filter(|event| event["event"]["type"] == "probe");
+    probes.map(|p| (p["event"]["what"].as_str().unwrap().to_owned(), p["event"]["passed"] == true)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_playbook_we_ship_is_rehearsed_from_beginning_to_end() {
+    if !hosts_are_asked_for() {
+        return;
+    }
+    engine_with_base_image().await;
+    for (playbook, pages) in [("playbooks/solo-hetzner.toml", 1), ("playbooks/existing-server.toml", 2)] {
+        let probes = rehearse(playbook);
+        assert!(probes.iter().all(|(_, passed)| *passed), "{probes:?}");
+        assert_eq!(probes.iter().filter(|(what, _)| what.starts_with("page https://")).count(), pages, "{probes:?}");
+        for what in ["second apply", "check", "what the simulated cloud holds", "containers and volumes left"] {
+            assert!(probes.iter().any(|(probe, _)| probe == what), "{what}: {probes:?}");
+        }
+    }
 }
 
 /// The simulated cloud, as its console would use it.

@@ -174,8 +174,16 @@ async fn create_server(
             .hint("list fewer keys in the step `server`"));
     }
 
-    let mut last = None;
+    let mut last: Option<Failure> = None;
     for plan in sizes::candidates(&plans, &spec.size, &spec.location)? {
+        if let Some(sold_out) = last.take() {
+            let price = sizes::price_at(&plan.prices, &spec.location).unwrap_or_default();
+            let offer = format!("the next choice is {} at {price:.2} a month", plan.name);
+            if spec.ceiling.is_some_and(|ceiling| price > ceiling) {
+                return Err(sold_out.hint(format!("{offer}, which is more than the budget")));
+            }
+            report.tell(Progress::Note(format!("sold out in {}: {offer}", spec.location)));
+        }
         let body = json!({
             "name": name, "server_type": plan.name, "image": spec.image, "location": spec.location,
             "ssh_keys": keys, "firewalls": firewalls, "volumes": volumes, "automount": false,
@@ -184,10 +192,6 @@ async fn create_server(
         match api.post("/servers", Some(body)).await {
             Ok(answer) => return Ok(answer),
             Err(Denied { code, failure }) if is_sold_out(&code) => {
-                report.tell(Progress::Note(format!(
-                    "{} is sold out in {}, trying the next plan",
-                    plan.name, spec.location
-                )));
                 last = Some(failure);
             }
             Err(denied) => return Err(denied.into()),

@@ -101,7 +101,8 @@ fn stays(server: &Server, spec: &cloud::Server) -> bool {
     server.location.name == spec.location && image == Some(spec.image.as_str())
 }
 
-fn price_at(prices: &[LocationPrice], location: &str) -> Option<Decimal> {
+/// The net price per month in `location`, if it is sold there.
+pub(crate) fn price_at(prices: &[LocationPrice], location: &str) -> Option<Decimal> {
     prices.iter().find(|price| price.location == location).map(|price| price.price_monthly.net)
 }
 

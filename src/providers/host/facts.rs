@@ -103,8 +103,8 @@ pub(super) struct Facts {
     pub authorized: BTreeMap<String, Vec<String>>,
     /// Content by mark.
     pub marks: BTreeMap<String, String>,
-    /// State and status of each container, by project.
-    pub containers: BTreeMap<String, Vec<(String, String)>>,
+    /// Service, state and status of each container, by project.
+    pub containers: BTreeMap<String, Vec<[String; 3]>>,
     /// HTTP status by port and path; 0 where nothing answered.
     pub health: BTreeMap<(u16, String), u16>,
     /// Variable and length by path.
@@ -165,7 +165,7 @@ impl Questions {
             out.line(format!("if [ -e {path} ]; then IFS='=' read -r name value <{path}; printf '{mark}secret\\t%s\\t%s\\t%s\\n' {path} \"$name\" \"${{#value}}\" >&3; value=; fi"));
         }
         if self.containers {
-            out.line(format!("command -v docker >/dev/null && docker ps --all --no-trunc --filter label=com.docker.compose.project --format '{mark}container\t{{{{.Label \"com.docker.compose.project\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}' >&3 2>/dev/null"));
+            out.line(format!("command -v docker >/dev/null && docker ps --all --no-trunc --filter label=com.docker.compose.project --format '{mark}container\t{{{{.Label \"com.docker.compose.project\"}}}}\t{{{{.Label \"com.docker.compose.service\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}' >&3 2>/dev/null"));
         }
         for (port, path) in &self.health {
             let url = quote(&format!("http://127.0.0.1:{port}{path}"));
@@ -252,8 +252,8 @@ impl Facts {
                     self.secrets.insert((*path).to_owned(), ((*variable).to_owned(), length));
                 }
             }
-            ("container", [project, state, status]) => {
-                let container = ((*state).to_owned(), (*status).to_owned());
+            ("container", [project, service, state, status]) => {
+                let container = [*service, *state, *status].map(str::to_owned);
                 self.containers.entry((*project).to_owned()).or_default().push(container);
             }
             ("health", [port, path, status]) => {

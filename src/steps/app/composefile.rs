@@ -74,6 +74,12 @@ pub(super) fn images(text: &str) -> Vec<(String, String)> {
     services.into_iter().filter_map(image).collect()
 }
 
+/// The services of a compose file that are always up: those in no profile.
+pub(crate) fn services(text: &str) -> Vec<String> {
+    let services = serde_saphyr::from_str::<ComposeFile>(text).ok().and_then(|file| file.services).unwrap_or_default();
+    services.into_iter().filter(|(_, spec)| spec.get("profiles").is_none()).map(|(name, _)| name).collect()
+}
+
 /// The first published port of a service that is not bound to a loopback address.
 fn public_port(service: &Value) -> Option<String> {
     service.get("ports")?.as_array()?.iter().find_map(|port| match port {

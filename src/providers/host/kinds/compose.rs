@@ -21,7 +21,12 @@ pub(super) fn ask(spec: &Compose, questions: &mut Questions) {
 
 pub(super) fn read(spec: &Compose, facts: &Facts) -> Option<Fields> {
     let containers = facts.containers.get(&spec.project)?;
-    let running = containers.iter().all(|(state, status)| state == "running" && !status.contains("unhealthy"));
+    // A container that ended well has done its work.
+    let is_well = |[_, state, status]: &[String; 3]| {
+        state == "running" && !status.contains("unhealthy") || status.starts_with("Exited (0)")
+    };
+    let has = |service: &String| containers.iter().any(|[name, ..]| name == service);
+    let running = containers.iter().all(is_well) && spec.services.iter().all(has);
     let up_to_date = facts.marks.get(&mark(spec)) == Some(&facts.digest_of(&spec.reads));
     let mut fields = Fields::from([("running", running.into()), ("up_to_date", up_to_date.into())]);
     if let Some(health) = &spec.health {
