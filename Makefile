@@ -1,7 +1,7 @@
 # make rehearse   the main job on this machine, for nothing: a server, Docker, an app, a proxy, and all gone again
 # make test       every test, those on real local hosts included
 # make bench      the numbers in docs/benchmarks.md
-# make lint       formatting, lints, and the dependency-free checks of the house
+# make lint       formatting and lints
 #
 # Each sets up what it needs: packages of the distribution and a Docker engine, on Debian and as root, or
 # with Docker already there.

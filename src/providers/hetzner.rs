@@ -4,6 +4,7 @@
 mod api;
 mod apply;
 mod observe;
+mod servers;
 mod sizes;
 mod wire;
 

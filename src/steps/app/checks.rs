@@ -1,0 +1,180 @@
+//! Is an app one that can be carried out? By itself, and among the other steps of its server.
+
+use crate::model::name::{Name, is_host_name};
+use crate::model::playbook::Entry;
+use crate::model::problem::Problem;
+use crate::model::value::Input;
+use crate::steps::Site;
+use crate::steps::app::AppAnswers;
+use crate::steps::docker::DockerAnswers;
+
+/// Do the answers fit each other, whatever else the playbook holds?
+pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Problem> {
+    let given = [("image", &answers.image), ("compose", &answers.compose), ("static", &answers.folder)];
+    let given: Vec<&str> = given.into_iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key).collect();
+    match given[..] {
+        [_] => {}
+        [] => {
+            return Err(
+                Problem::new(entry.at.clone(), "an app of nothing").expected("one of `image`, `compose` or `static`")
+            );
+        }
+        [_, second, ..] => {
+            return Err(Problem::new(entry.place_of(second), format!("`{}` together", given.join("` and `")))
+                .expected("one of `image`, `compose` or `static`"));
+        }
+    }
+    if let Some(image) = &answers.image
+        && !is_image_name(image)
+    {
+        return Err(Problem::new(entry.place_of("image"), format!("bad image name `{image}`"))
+            .expected("a name such as \"ghcr.io/acme/web:1.4.2\""));
+    }
+    let only_for = |key: &str, there: bool, right: bool, what: &str| {
+        if there && !right {
+            return Err(
+                Problem::new(entry.place_of(key), format!("`{key}` means nothing to {what}")).hint("take the line out")
+            );
+        }
+        Ok(())
+    };
+    let contained = answers.folder.is_none();
+    only_for("port", answers.port.is_some(), contained, "static files")?;
+    only_for("listen", answers.listen.is_some(), contained, "static files")?;
+    only_for("health", answers.health.is_some(), contained, "static files")?;
+    only_for("env", !answers.env.is_empty(), contained, "static files")?;
+    only_for("service", answers.service.is_some(), answers.compose.is_some(), "an app without a compose file")?;
+    if contained && answers.port.is_none() {
+        for (key, there) in [
+            ("host", answers.host.is_some()),
+            ("health", answers.health.is_some()),
+            ("listen", answers.listen.is_some()),
+        ] {
+            if there {
+                return Err(Problem::new(entry.place_of(key), format!("`{key}` without a `port`"))
+                    .hint("say which port the app listens on, such as `port = 3000`"));
+            }
+        }
+    }
+    for key in ["port", "listen"] {
+        let value = if key == "port" { answers.port } else { answers.listen };
+        if value == Some(0) {
+            return Err(Problem::new(entry.place_of(key), "port 0").expected("a whole number from 1 to 65535"));
+        }
+    }
+    // sshd, Caddy, and Caddy's own door.
+    if let Some(port @ (22 | 80 | 443 | 2019)) = answers.loopback_port() {
+        let key = if answers.listen.is_some() { "listen" } else { "port" };
+        return Err(Problem::new(entry.place_of(key), format!("port {port} of the server is taken"))
+            .expected("a loopback port that neither sshd nor the proxy uses")
+            .hint("add `listen = 8080`; the port inside the container stays as it is"));
+    }
+    if let Some(host) = &answers.host
+        && !is_host_name(host)
+    {
+        return Err(Problem::new(entry.place_of("host"), format!("bad host name `{host}`"))
+            .expected("a name such as \"app.acme.dev\""));
+    }
+    if let Some(health) = &answers.health
+        && !is_health_path(health)
+    {
+        return Err(Problem::new(entry.place_of("health"), format!("bad health path `{health}`"))
+            .expected("a path such as \"/healthz\""));
+    }
+    for variable in answers.env.keys() {
+        let legal = variable.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !legal {
+            return Err(Problem::new(
+                entry.place_of(&format!("env.{variable}")),
+                format!("bad variable name `{variable}`"),
+            )
+            .expected("a letter or underscore, then letters, digits and underscores"));
+        }
+    }
+    Ok(())
+}
+
+/// Registry, path, tag and digest as Docker's reference grammar has them, checked by their characters.
+fn is_image_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && text.len() <= 255
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c))
+}
+
+fn is_health_path(text: &str) -> bool {
+    text.starts_with('/')
+        && text.len() <= 200
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "/._~-?=&%".contains(c))
+}
+
+/// Does the app get along with the other steps of its server?
+pub(super) fn among_the_others(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Problem> {
+    check_port_is_free(site, answers)?;
+    check_docker_is_there(site, answers)?;
+    check_generated_once(site, answers)
+}
+
+/// Does a step above this one bring Docker to the same server?
+fn check_docker_is_there(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Problem> {
+    let above = site.playbook.steps.iter().take_while(|entry| entry.id != site.entry.id);
+    let brings =
+        |entry: &&Entry| entry.kind == "docker" && entry.answers::<DockerAnswers>().is_ok_and(|d| d.on == answers.on);
+    if answers.folder.is_some() || above.filter(brings).count() > 0 {
+        return Ok(());
+    }
+    let what = if answers.image.is_some() { "image" } else { "compose" };
+    Err(Problem::new(site.entry.place_of(what), format!("nothing runs containers on `{}`", answers.on))
+        .expected("a step `docker` on the same server, above this one")
+        .hint(format!("add `[[step]]` with `use = \"docker\"` and `on = \"{}\"`", answers.on)))
+}
+
+/// Is each generated secret for one variable of one app? It is made where it is used, so a second use would
+/// get another value.
+fn check_generated_once(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Problem> {
+    let generated = |answers: &AppAnswers| -> Vec<(String, Name)> {
+        let inputs = answers.env.iter().filter_map(|(variable, input)| match input {
+            Input::Secret { name, generate: Some(_) } => Some((variable.clone(), name.clone())),
+            _ => None,
+        });
+        inputs.collect()
+    };
+    let mut seen: Vec<Name> = Vec::new();
+    for other in site.playbook.steps.iter().filter(|e| e.kind == "app").take_while(|e| e.id != site.entry.id) {
+        seen.extend(generated(&other.answers()?).into_iter().map(|(_, name)| name));
+    }
+    for (variable, name) in generated(answers) {
+        if seen.contains(&name) {
+            return Err(Problem::new(
+                site.entry.place_of(&format!("env.{variable}")),
+                format!("the secret `{name}` would be generated twice, with two values"),
+            )
+            .expected("a generated secret of its own for each variable")
+            .hint("to use one value in several places, give it yourself and leave out `generate`"));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
+/// Does no app above this one listen on the same port of the same server?
+fn check_port_is_free(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Problem> {
+    let Some(port) = answers.loopback_port() else { return Ok(()) };
+    for other in site.playbook.steps.iter().filter(|entry| entry.kind == "app") {
+        if other.id == site.entry.id {
+            break;
+        }
+        let twin: AppAnswers = other.answers()?;
+        if twin.on == answers.on && twin.loopback_port() == Some(port) {
+            let key = if answers.listen.is_some() { "listen" } else { "port" };
+            return Err(Problem::new(
+                site.entry.place_of(key),
+                format!("`{}` and `{}` both listen on port {port} of `{}`", other.id, site.entry.id, answers.on),
+            )
+            .expected("a loopback port of its own for each app")
+            .hint(format!("add `listen = {}`; the port inside the container stays as it is", port.wrapping_add(1))));
+        }
+    }
+    Ok(())
+}
