@@ -27,6 +27,8 @@ if [ -n "$missing" ]; then
     echo "setup: installing$missing"
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq -o DPkg::Lock::Timeout=300 update
+    # From Debian 13 on, the command `docker` is a package of its own.
+    if ! have docker && apt-cache show docker-cli >/dev/null 2>&1; then missing="$missing docker-cli"; fi
     # shellcheck disable=SC2086 # a list of package names
     apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing >/dev/null
 fi
@@ -37,6 +39,8 @@ if ! engine; then
     if [ -d /run/systemd/system ]; then
         systemctl start docker
     else
+        # An engine that was killed leaves its process number behind, which may by now be somebody else's.
+        pidof dockerd >/dev/null || rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid
         setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &
     fi
     tries=0
