@@ -16,7 +16,6 @@ impl Keys for Environment {
         std::iter::once(variable(name))
             .chain(also)
             .find_map(|variable| std::env::var(variable).ok())
-            .map(|value| value.trim().to_owned())
             .filter(|value| !value.is_empty())
             .map(Secret::new)
     }

@@ -146,7 +146,8 @@ impl Http {
         })?;
         let what = format!("{} {}", api.name, call.path);
         let attempts = AtomicUsize::new(1);
-        let once = || self.send_once(api, call, token.expose());
+        // A token that was pasted with its line end is still a token.
+        let once = || self.send_once(api, call, token.expose().trim());
         once.retry(
             ExponentialBuilder::default()
                 .with_min_delay(self.pace.first)

@@ -32,6 +32,7 @@ impl Run {
         let orphans: Vec<Owned> = survey
             .owned
             .iter()
+            .filter(|owned| owned.address.place.is_none())
             .filter(|owned| !changes.iter().any(|change| change.resource.address == owned.address))
             .cloned()
             .collect();

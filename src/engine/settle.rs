@@ -69,9 +69,10 @@ pub(super) async fn settle(
                 resumptions += 1;
                 let failed = teller.tell_failed(&failure);
                 // Never sent again: looked for instead. Only what is seen to be missing is a failure.
-                match look_for_lost(provider, doors, want, &failed, teller).await? {
-                    Some(seen) => have = seen,
-                    None => return Err(failure),
+                match look_for_lost(provider, doors, want, &failed, teller).await {
+                    Ok(Some(seen)) => have = seen,
+                    Ok(None) => return Err(failure),
+                    Err(cause) => return Err(failure.because(cause)),
                 }
             }
             // Our own script may still run on a host whose connection was lost: it is let finish.

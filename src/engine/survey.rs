@@ -137,7 +137,11 @@ impl Survey {
 
     /// What is ours and no longer wanted.
     pub(super) fn orphans(&self) -> Vec<String> {
-        let wanted = |owned: &&Owned| !self.wanted.iter().any(|resource| resource.address == owned.address);
+        // By what is shown: the list on a host leaves out the slash a path begins with.
+        let wanted = |owned: &&Owned| {
+            let shown = owned.address.to_string();
+            !self.wanted.iter().any(|resource| resource.address.to_string() == shown)
+        };
         self.owned.iter().filter(wanted).map(|owned| owned.address.to_string()).collect()
     }
 

@@ -67,7 +67,7 @@ pub fn render(changes: &[ChangeView], bill: &[BillLine], orphans: &[String]) -> 
         }
     }
     for orphan in orphans {
-        let _ = writeln!(out, "  ? {orphan}  (ours, but no longer in the playbook; `landfall destroy` takes it away)");
+        let _ = writeln!(out, "  ? {orphan}  (ours, but no longer in the playbook: it stays until you take it away)");
     }
     if !bill.is_empty() {
         out.push_str(&render_bill(bill));
@@ -183,7 +183,7 @@ mod tests {
                 + c
           -/+ hetzner/volume/data  (its data will be lost)
               location: fsn1 → nbg1
-          ? hetzner/firewall/old  (ours, but no longer in the playbook; `landfall destroy` takes it away)
+          ? hetzner/firewall/old  (ours, but no longer in the playbook: it stays until you take it away)
 
           costs 5.99 EUR a month, net of tax:
                5.49  server web: cx23 in fsn1

@@ -1,12 +1,13 @@
 //! The playbook: answers, in order of steps. What the steps' answers mean is not known here.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, Visitor};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
@@ -35,10 +36,52 @@ pub struct Playbook {
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// The most it may cost per month, net of tax.
-    #[schemars(with = "f64")]
+    #[schemars(with = "f64", range(min = 0))]
+    #[serde(deserialize_with = "amount")]
     pub monthly: Decimal,
     /// The currency's code, such as `EUR`.
+    #[schemars(regex(pattern = "^[A-Z]{3}$"))]
+    #[serde(deserialize_with = "currency")]
     pub currency: String,
+}
+
+/// Reads an amount of money: a number, and not a negative one.
+fn amount<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Decimal, D::Error> {
+    struct Amount;
+
+    impl Visitor<'_> for Amount {
+        type Value = Decimal;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an amount such as 40 or 39.99")
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Decimal, E> {
+            match u64::try_from(number) {
+                Ok(number) => Ok(number.into()),
+                Err(_) => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+            }
+        }
+
+        // The shortest text of a float is what was typed, so no cent is lost on the way.
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<Decimal, E> {
+            let amount = number.to_string().parse::<Decimal>().ok().filter(|amount| !amount.is_sign_negative());
+            amount.ok_or_else(|| E::invalid_value(de::Unexpected::Float(number), &self))
+        }
+    }
+
+    from.deserialize_any(Amount)
+}
+
+/// Reads a currency's code: three capital letters (ISO 4217).
+fn currency<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let code = String::deserialize(from)?;
+    match code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase()) {
+        true => Ok(code),
+        false => Err(de::Error::custom(format!(
+            "bad currency `{code}`, expected a code of three capital letters such as \"EUR\""
+        ))),
+    }
 }
 
 impl Budget {

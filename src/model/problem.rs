@@ -51,7 +51,9 @@ impl Problem {
         let at = error.span().unwrap_or(otherwise);
         let text = error.message().lines().collect::<Vec<_>>().join("; ");
         let Some((message, expected)) = text.split_once(", expected ") else {
-            return Problem::new(at, text);
+            let missing = text.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+            let hint = missing.map(|field| format!("add a line `{field} = …`; docs/playbook.md says what it takes"));
+            return Problem { hint, ..Problem::new(at, text) };
         };
         let problem = Problem::new(at, message.to_owned()).expected(in_words(expected));
         let unknown = message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `"));
@@ -129,7 +131,7 @@ impl Located {
 /// Says a type's name as a person would.
 fn in_words(expected: &str) -> String {
     match expected {
-        "u8" | "u16" => "a whole number from 0 to 65535".to_owned(),
+        "u16" => "a whole number up to 65535".to_owned(),
         "u32" | "u64" => "a whole number".to_owned(),
         "i32" | "i64" => "a whole number, perhaps negative".to_owned(),
         "a boolean" => "true or false".to_owned(),

@@ -40,23 +40,22 @@ impl Provider for Hosts {
     }
 
     async fn observe(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Vec<Observed>, Failure> {
-        let Some(at) = want.first().and_then(|resource| resource.on.as_ref()) else { return Ok(vec![]) };
-        let host = doors.ssh.open(&host_id(at)?, report).await?;
-        let questions = questions(want.iter(), doors)?;
-        let mark = new_mark();
-        let mut script = Script::default();
-        script.line(OBSERVE).line("observe() {");
-        questions.script(&mark, &mut script);
-        script.line("}").line(format!("mark={mark}")).line("main </dev/null");
-
-        let (facts, _) = run(&host, script.into_text(), mark, questions, report, |_| {}).await?;
-        check_first_boot(&facts.first_boot, at.made_by_us, report)?;
-        want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect()
+        match self.look(doors, want, report).await? {
+            Some(facts) => want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect(),
+            None => Ok(vec![]),
+        }
     }
 
-    async fn take_stock(&self, doors: &Doors, _: &Name, want: &[Resource], report: &Report) -> Result<Stock, Failure> {
-        // What is on a host goes with it; what a playbook no longer wants of a living host is not swept yet.
-        Ok(Stock::free(self.observe(doors, want, report).await?))
+    async fn take_stock(
+        &self,
+        doors: &Doors,
+        playbook: &Name,
+        want: &[Resource],
+        report: &Report,
+    ) -> Result<Stock, Failure> {
+        let Some(facts) = self.look(doors, want, report).await? else { return Ok(Stock::free(vec![])) };
+        let seen = want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect::<Result<_, _>>()?;
+        Ok(Stock { owned: owned(&facts, playbook, want), ..Stock::free(seen) })
     }
 
     async fn apply(
@@ -121,6 +120,48 @@ impl Provider for Hosts {
     async fn remove(&self, _: &Doors, _: &Owned, _: &Report) -> Result<(), Failure> {
         Ok(())
     }
+}
+
+impl Hosts {
+    /// The facts of the host `want` is on, in one exec; `None` where nothing is wanted.
+    async fn look(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Option<Facts>, Failure> {
+        let Some(at) = want.first().and_then(|resource| resource.on.as_ref()) else { return Ok(None) };
+        let host = doors.ssh.open(&host_id(at)?, report).await?;
+        let questions = questions(want.iter(), doors)?;
+        let mark = new_mark();
+        let mut script = Script::default();
+        script.line(OBSERVE).line("observe() {");
+        questions.script(&mark, &mut script);
+        script.line("}").line(format!("mark={mark}")).line("main </dev/null");
+
+        let (facts, _) = run(&host, script.into_text(), mark, questions, report, |_| {}).await?;
+        check_first_boot(&facts.first_boot, at.made_by_us, report)?;
+        Ok(Some(facts))
+    }
+}
+
+/// What the host says is the playbook's, as far as it is of a kind that is still known.
+fn owned(facts: &Facts, playbook: &Name, want: &[Resource]) -> Vec<Owned> {
+    const KINDS: &[&str] = &[
+        "file",
+        "directory",
+        "generated-secret",
+        "package",
+        "service",
+        "command",
+        "user",
+        "authorized-key",
+        "compose",
+    ];
+    let Some(place) = want.first().and_then(|resource| resource.address.place.clone()) else { return vec![] };
+    let prefix = format!("{playbook} host/{place}/");
+    let parse = |line: &String| {
+        let (kind, name) = line.strip_prefix(&prefix)?.split_once('/')?;
+        let kind = KINDS.iter().find(|known| **known == kind)?;
+        let address = Address { provider: "host", place: Some(place.clone()), kind, name: name.to_owned() };
+        Some(Owned { address, id: line.clone() })
+    };
+    facts.made.iter().filter_map(parse).collect()
 }
 
 /// Waits for the first boot to end, then asks.

@@ -230,7 +230,7 @@ fn actions(state: &State, request: &Request) -> Result<Answer, Refusal> {
 }
 
 fn one(entries: Vec<Value>, key: &str, text: &str) -> Result<Answer, Refusal> {
-    let found = entries.into_iter().find(|entry| entry["id"] == text);
+    let found = entries.into_iter().find(|entry| entry["id"].as_i64() == text.parse().ok());
     found.map(|entry| ok(json!({ key: entry }))).ok_or_else(|| Refusal::not_found(&key.replace('_', " "), text))
 }
 

@@ -95,6 +95,17 @@ impl Step for ProxyStep {
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
         let answers: ProxyAnswers = site.entry.answers()?;
+        let above = site.playbook.steps.iter().take_while(|entry| entry.id != site.entry.id);
+        for other in above.filter(|entry| entry.kind == "proxy") {
+            if other.answers::<ProxyAnswers>()?.on == answers.on {
+                return Err(Problem::new(
+                    site.entry.kind_at.clone(),
+                    format!("`{}` already is the proxy of `{}`", other.id, answers.on),
+                )
+                .expected("one proxy for each server")
+                .hint("one proxy serves every app of its server: take this one out"));
+            }
+        }
         let host = site.host(&answers.on)?;
         let sites = sites(site, &answers)?;
         let content = render(

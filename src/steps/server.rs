@@ -130,11 +130,16 @@ impl Step for ServerStep {
                 .hint("print yours with `cat ~/.ssh/id_ed25519.pub`, or make one with `ssh-keygen -t ed25519`"));
         }
         for key in &answers.keys {
-            if ssh_key::PublicKey::from_openssh(key).is_err() {
+            if key.chars().any(char::is_control) || ssh_key::PublicKey::from_openssh(key).is_err() {
                 let shown: String = key.chars().take(24).collect();
                 return Err(Problem::new(entry.place_of("keys"), format!("bad public key `{shown}`"))
                     .expected("a line such as \"ssh-ed25519 AAAA… me@laptop\""));
             }
+        }
+        if answers.open.as_ref().is_some_and(|open| !open.contains(&OpenPort::Ssh)) {
+            return Err(Problem::new(entry.place_of("open"), "a firewall without SSH")
+                .expected("\"ssh\" among what is open")
+                .hint("Landfall itself comes in by SSH: without it, the server could be made but never set up"));
         }
         for (field, name) in [("admin", &answers.admin), ("user", &answers.user)] {
             if let Some(name) = name

@@ -57,6 +57,9 @@ fn the_official_client_works_against_the_simulator() {
     for (list, entry) in [("server-type list", "cx23"), ("location list", "fsn1"), ("image list", "debian-13")] {
         assert!(client.ok(list).contains(entry), "{list}");
     }
+    assert!(
+        client.ok("location describe 1").contains("fsn1") && client.ok("server-type describe 101").contains("cx23")
+    );
     client.ok("ssh-key create --name laptop --public-key-from-file key.pub");
     client.ok("firewall create --name wall --label team=a");
     client.ok("firewall add-rule wall --direction in --protocol tcp --port 22 --source-ips 0.0.0.0/0");

@@ -49,7 +49,7 @@ fn an_unknown_key() {
 #[test]
 fn a_wrong_type() {
     let app = format!("{HEAD}{SERVER}[[step]]\nuse = \"app\"\non = \"web\"\nimage = \"a\"\nport = \"three\"\n");
-    check(&app, "14:8", 7, &["invalid type: string \"three\"", "expected: a whole number from 0 to 65535"]);
+    check(&app, "14:8", 7, &["invalid type: string \"three\"", "expected: a whole number up to 65535"]);
     check(&format!("{HEAD}{SERVER}backups = 1\n"), "10:11", 1, &["expected: true or false"]);
     check(&format!("{HEAD}{SERVER}").replace("\"cx23\"", "{ cpu = 2 }"), "8:8", 11, &["missing field `memory_gb`"]);
 }
@@ -153,6 +153,15 @@ fn answers_that_do_not_fit_each_other() {
         ("\"cx23\"", "\"cx23\"\naddress = \"127.0.0.1\"", "means nothing to provider `hetzner`"),
         ("\"cx23\"", "\"cx23\"\nadmin = \"root\"", "root as the admin"),
         ("\"cx23\"", "\"cx23\"\nvolume_gb = 5", "a volume of 5 GB"),
+        ("\"cx23\"", "\"cx23\"\nopen = [\"http\"]", "a firewall without SSH"),
+        ("TVn me\"", "TVn me\\nssh-rsa AAAA\"", "bad public key"),
+        (
+            "\n[[step]]",
+            "\nbudget = { monthly = \"40\", currency = \"EUR\" }\n[[step]]",
+            "an amount such as 40 or 39.99",
+        ),
+        ("\n[[step]]", "\nbudget = { monthly = -4, currency = \"EUR\" }\n[[step]]", "an amount such as 40 or 39.99"),
+        ("\n[[step]]", "\nbudget = { monthly = 4, currency = \"EURO\" }\n[[step]]", "three capital letters"),
         ("\"cx23\"", "\"cx23\"\nipv4 = false\nipv6 = false", "without any address"),
     ] {
         let said = refuse(&server.replace(from, to));

@@ -205,6 +205,10 @@ fn two_apps_on_one_port_or_of_one_name_are_refused() {
     let twice = app("one", "env = { A = { secret = \"k\", generate = 32 }, B = { secret = \"k\", generate = 32 } }");
     assert!(refused(&twice).contains("`k` would be generated twice"));
     let proxy = "[[step]]\nuse = \"proxy\"\non = \"web\"\n";
+    assert!(
+        refused(&format!("{proxy}{}", proxy.replace("use", "id = \"p2\"\nuse")))
+            .contains("already is the proxy of `web`")
+    );
     let twins = format!("{}{}{proxy}", app("one", "host = \"a.test\""), app("two", "listen = 3001\nhost = \"a.test\""));
     assert!(refused(&twins).contains("two apps are called `a.test`"));
 }

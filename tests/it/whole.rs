@@ -109,6 +109,17 @@ async fn from_nothing_to_a_site_and_back_through_bad_luck() {
     assert!(!serde_json::to_string(&plan.events).unwrap().contains("Can4ry"));
     assert_eq!(world.go_in(&beside, &playbook, Goal::Apply).await.outcome.code, 0);
 
+    // A step that is taken out leaves what it made: listed, not forgotten. A paused container is woken.
+    let start = playbook.find("[[step]]\nuse = \"app\"\nid = \"pages\"").unwrap();
+    let end = start + playbook[start..].find("[[step]]\nuse = \"proxy\"").unwrap();
+    let fewer = format!("{}{}", &playbook[..start], &playbook[end..]);
+    let plan = world.go_in(&beside, &fewer, Goal::Plan).await;
+    let text = serde_json::to_string(&plan.events).unwrap();
+    assert!(text.contains("\"orphans\":[\"host/web/directory/srv/landfall/acme/pages/site\"]"), "{text}");
+    console("docker pause acme_app-app-1; systemctl disable --now caddy; systemctl mask caddy").await;
+    let mended = world.go_in(&beside, &playbook, Goal::Apply).await;
+    assert_eq!(mended.outcome.code, 0, "{}", mended.failure());
+
     // No state, another folder: nothing to do.
     std::fs::remove_dir_all(world.state()).unwrap();
     let elsewhere = world.folder.path().join("elsewhere");

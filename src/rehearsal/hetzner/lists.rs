@@ -65,13 +65,17 @@ fn page(entries: Vec<Value>, key: &str, request: &Request) -> Result<Answer, Ref
     let previous = (page > 1).then_some(page - 1);
     let shown: Vec<Value> = entries.into_iter().skip((page - 1).saturating_mul(per_page)).take(per_page).collect();
 
+    // Relative, so that no client is led to another host than the one it asked; filters stay as they were.
+    let kept: String = request
+        .query
+        .iter()
+        .filter(|(key, _)| key != "page" && key != "per_page")
+        .map(|(key, value)| format!("&{key}={}", percent_encode(value)))
+        .collect();
     let mut links = Vec::new();
     for (relation, number) in [("prev", previous), ("next", next), ("last", Some(last))] {
         if let Some(number) = number {
-            links.push(format!(
-                "<https://api.hetzner.cloud/v1{}?page={number}&per_page={per_page}>; rel={relation}",
-                request.path
-            ));
+            links.push(format!("</v1{}?page={number}&per_page={per_page}{kept}>; rel={relation}", request.path));
         }
     }
     let body = json!({
@@ -82,6 +86,13 @@ fn page(entries: Vec<Value>, key: &str, request: &Request) -> Result<Answer, Ref
         } },
     });
     Ok(Answer { status: 200, body: Some(body), headers: vec![("link", links.join(", "))] })
+}
+
+/// `text` as a value in a query.
+fn percent_encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(encode).collect()
 }
 
 /// One requirement of a label selector.

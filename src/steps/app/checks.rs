@@ -81,7 +81,11 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
         return Err(Problem::new(entry.place_of("health"), format!("bad health path `{health}`"))
             .expected("a path such as \"/healthz\""));
     }
-    for variable in answers.env.keys() {
+    for (variable, input) in &answers.env {
+        if matches!(input, Input::Literal(text) if text.contains('\0')) {
+            return Err(Problem::new(entry.place_of(&format!("env.{variable}")), "a NUL in an environment variable")
+                .expected("text without NUL: no program could read it"));
+        }
         let legal = variable.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !legal {

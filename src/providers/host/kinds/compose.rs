@@ -48,6 +48,8 @@ pub(super) fn make(spec: &Compose, out: &mut Script) {
         format!("{compose} ps --all || :; {compose} logs --no-color --tail 12 2>&1 | mask {generated}; exit 1");
     out.line(format!("cd -- {}", quote(&spec.directory)));
     out.line(format!("digest={}", content_digest(&spec.reads)));
+    // A paused container can neither be started nor replaced; where none is paused, this says so.
+    out.line(format!("{compose} unpause >/dev/null 2>&1 || :"));
     out.line(format!("{compose} up --detach --remove-orphans --wait --wait-timeout {PATIENCE} || {{ {explain}; }}"));
     if let Some((port, path)) = &spec.health {
         let url = quote(&format!("http://127.0.0.1:{port}{path}"));

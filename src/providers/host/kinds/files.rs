@@ -66,6 +66,11 @@ pub(super) fn make_file(spec: &File, keys: &dyn Keys, out: &mut Script) -> Resul
     let bytes = bytes_of(&spec.content, keys)?
         .ok_or_else(|| Failure::new(Kind::Failed, format!("the content of {} is not known yet", spec.path)))?;
     let new = format!("{}.landfall-new", spec.path);
+    out.line(format!(
+        "[ ! -d {0} ] || {{ echo {1}; exit 1; }}",
+        quote(&spec.path),
+        quote(&format!("there is a directory at {}, where a file shall be: move it away", spec.path))
+    ));
     out.line(format!("save_original {}", quote(&spec.path)));
     out.line(format!("mkdir -p -- \"$(dirname -- {})\"", quote(&spec.path)));
     out.line(format!("rm -f -- {}", quote(&new)));
@@ -110,6 +115,10 @@ pub(super) fn read_directory(spec: &Directory, facts: &Facts) -> Option<Fields> 
 pub(super) fn make_directory(spec: &Directory, out: &mut Script) -> Result<(), Failure> {
     let path = quote(&spec.path);
     let owner = format!("{}:{}", quote(&spec.owner.0), quote(&spec.owner.1));
+    out.line(format!(
+        "[ ! -e {path} ] || [ -d {path} ] || {{ echo {}; exit 1; }}",
+        quote(&format!("there is a file at {}, where a directory shall be: move it away", spec.path))
+    ));
     let Some(tree) = &spec.tree else {
         out.line(format!("mkdir -p -- {path}"));
         out.line(format!("chown {owner} -- {path}"));

@@ -31,7 +31,7 @@ pub(super) fn ask_service(spec: &Service, questions: &mut Questions) {
 }
 
 pub(super) fn read_service(spec: &Service, facts: &Facts) -> Option<Fields> {
-    let unit = facts.units.get(&spec.unit).filter(|unit| unit.load == "loaded")?;
+    let unit = facts.units.get(&spec.unit).filter(|unit| matches!(unit.load.as_str(), "loaded" | "masked"))?;
     let current = facts.digest_of(&spec.reads);
     let up_to_date = spec.reads.is_empty() || facts.marks.get(&service_mark(spec)) == Some(&current);
     // A static unit cannot be enabled and needs not be.
@@ -55,6 +55,7 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
         out.line(format!("digest={}", content_digest(&spec.reads)));
     }
     out.line("systemctl daemon-reload");
+    out.line(format!("systemctl unmask --quiet -- {unit}"));
     out.line(format!("systemctl enable --quiet -- {unit}"));
     out.line(format!("if ! systemctl is-active --quiet -- {unit}; then"));
     out.line(format!("    systemctl reset-failed -- {unit} 2>/dev/null || :"));
