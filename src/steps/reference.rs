@@ -60,7 +60,7 @@ fn answers_schema(step: &dyn Step, generator: &mut SchemaGenerator) -> Value {
 /// The reference of the playbook, as Markdown.
 pub fn markdown() -> String {
     let mut out = String::from(
-        "<!-- Generated from the steps; `LANDFALL_BLESS=1 cargo test reference` writes it anew. -->\n\n\
+        "<!-- Generated from the steps; `LANDFALL_BLESS=1 cargo test generated_documents` writes it anew. -->\n\n\
          # Playbook reference\n\n\
          A playbook is a TOML file. At its top stand `schema = 1`, `name` (which owns every resource the playbook \
          makes), and, if you like, `domain` and `budget = { monthly = 40, currency = \"EUR\" }`. Then come the steps, \

@@ -93,7 +93,7 @@ pub struct ServerAnswers {
     /// The account to log in to: root, or one that may use sudo without a password. Default `root`.
     /// Only for `existing`.
     pub user: Option<String>,
-    /// Its host key's fingerprint, `SHA256:…`, as `ssh-keygen -lf` prints it, or the public key itself.
+    /// The fingerprint of its ed25519 host key, `SHA256:…`, as `ssh-keygen -lf` prints it, or that public key.
     /// Only for `existing`.
     pub host_key: Option<String>,
 }
