@@ -9,7 +9,7 @@ use crate::engine::survey::{Lane, Survey, lane_of};
 use crate::engine::teller::Teller;
 use crate::engine::{Goal, Reached, Run};
 use crate::model::diff::{Change, ReadyChange, absent};
-use crate::model::event::{ChangeView, What};
+use crate::model::event::{ChangeView, Progress, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Address, Observed, Owned, Spec};
 use crate::providers;
@@ -70,13 +70,13 @@ impl Run {
         for owned in &orphans {
             let report = teller.report(true);
             teller.tell(What::Intended { addresses: vec![owned.address.to_string()] })?;
-            report.tell(crate::model::event::Progress::Started(owned.address.clone()));
+            report.tell(Progress::Started(owned.address.clone()));
             if let Some(provider) = providers::find(owned.address.provider) {
                 provider.remove(&self.doors, owned, &report).await.inspect_err(|failure| {
                     teller.tell_failed(failure);
                 })?;
             }
-            report.tell(crate::model::event::Progress::Done(owned.address.clone()));
+            report.tell(Progress::Done(owned.address.clone()));
         }
         self.look_until_gone(&survey, teller).await?;
         Ok(Reached { changes: teller.done(), failure: None })

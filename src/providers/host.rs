@@ -65,7 +65,8 @@ impl Provider for Hosts {
         report: &Report,
     ) -> Result<Option<Vec<Observed>>, Failure> {
         let Some(at) = changes.first().and_then(|change| change.resource.on.as_ref()) else { return Ok(None) };
-        let host = doors.ssh.open(&host_id(at)?, report).await?;
+        let id = host_id(at)?;
+        let host = doors.ssh.open(&id, report).await?;
         let questions = questions(changes.iter().map(|change| &change.resource), doors)?;
         let mark = new_mark();
         let script = apply::script(changes, &questions, &*doors.keys, &mark)?;
@@ -103,11 +104,7 @@ impl Provider for Hosts {
             }
             Some(Line::Stopped) => Err(Failure::new(Kind::Stopped, "stopped as you asked, after the change in hand")),
             _ => {
-                let (facts, _) = ran.inspect_err(|_| {
-                    if let Ok(id) = host_id(at) {
-                        doors.ssh.close(&id);
-                    }
-                })?;
+                let facts = ran.inspect_err(|_| doors.ssh.close(&id))?;
                 changes
                     .iter()
                     .map(|c| kinds::read(&c.resource, &*doors.keys, &facts))
@@ -134,7 +131,7 @@ impl Hosts {
         questions.script(&mark, &mut script);
         script.line("}").line(format!("mark={mark}")).line("main </dev/null");
 
-        let (facts, _) = run(&host, script.into_text(), mark, questions, report, |_| {}).await?;
+        let facts = run(&host, script.into_text(), mark, questions, report, |_| {}).await?;
         check_first_boot(&facts.first_boot, at.made_by_us, report)?;
         Ok(Some(facts))
     }
@@ -183,7 +180,7 @@ async fn run(
     questions: Questions,
     report: &Report,
     mut tell: impl FnMut(&str) + Send + 'static,
-) -> Result<(Facts, i32), Failure> {
+) -> Result<Facts, Failure> {
     let units = questions.units.len();
     let facts: Arc<Mutex<Facts>> = Arc::default();
     let (gather, teller) = (facts.clone(), report.clone());
@@ -203,7 +200,7 @@ async fn run(
             .hint("is the host shutting down or starting up? run the same command again in a moment"));
     }
     if facts.complete {
-        return Ok((facts, output.status));
+        return Ok(facts);
     }
     let said = output.chatter.join("\n");
     let failure = Failure::new(Kind::Failed, format!("the host's answer broke off with exit status {}", output.status));

@@ -342,6 +342,13 @@ async fn nothing_is_taken_down_for_what_cannot_be_had() {
     assert_eq!(body["servers"][0]["status"], "running");
     assert_eq!(body["servers"][0]["server_type"]["name"], "cx33");
     assert_complete(&world);
+    // A change that needs it off fails in the middle: it is started again all the same.
+    let refused = Trouble::Refuse(403, "forbidden", vec![]);
+    world.served.faults.add(Fault { at: "POST /primary_ips/", nth: 1, trouble: refused });
+    let went = world.go(&playbook.replace("size =", "ipv6 = false\nsize ="), Goal::Apply).await;
+    assert_eq!(went.outcome.code, Kind::Human.exit_code(), "{}", went.failure());
+    let (_, body) = ask(&world, "GET", "/servers", None).await;
+    assert_eq!(body["servers"][0]["status"], "running");
     // Neither is a server replaced without the word for it.
     let mut careful = world;
     careful.losing_data = false;

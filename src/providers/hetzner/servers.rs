@@ -125,17 +125,12 @@ pub(super) async fn update(
         report.tell(Progress::Note(format!("{name} is shut down for this change")));
         shut_down(api, id).await?;
     }
-    if let Some(plan) = plan {
-        let body = json!({ "server_type": plan, "upgrade_disk": false });
-        let resized = act(format!("/servers/{id}/actions/change_type"), Some(body)).await;
-        if let Err(failure) = resized {
-            // Better the old size than no server.
-            act(format!("/servers/{id}/actions/poweron"), None).await?;
-            return Err(failure);
+    let while_off = async {
+        if let Some(plan) = plan {
+            let body = json!({ "server_type": plan, "upgrade_disk": false });
+            act(format!("/servers/{id}/actions/change_type"), Some(body)).await?;
         }
-    }
-    if changed("addresses") {
-        for family in [cloud::IpFamily::V4, cloud::IpFamily::V6] {
+        for family in [cloud::IpFamily::V4, cloud::IpFamily::V6].into_iter().filter(|_| changed("addresses")) {
             let ip = project.primary_ips.iter().find(|ip| ip.name == format!("{name}-{}", family.as_str()));
             match (ip, spec.families.contains(&family)) {
                 (Some(ip), true) if ip.assignee_id != Some(id) => {
@@ -148,10 +143,14 @@ pub(super) async fn update(
                 _ => {}
             }
         }
+        Ok::<(), Failure>(())
     }
+    .await;
+    // Even when that failed: better a server as it was than none.
     if must_be_off || changed("running") {
         act(format!("/servers/{id}/actions/poweron"), None).await?;
     }
+    while_off?;
     if changed("backups") {
         let verb = if spec.backups { "enable_backup" } else { "disable_backup" };
         act(format!("/servers/{id}/actions/{verb}"), None).await?;
