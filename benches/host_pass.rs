@@ -18,6 +18,7 @@ use landfall::model::event::Report;
 use landfall::model::machine::{AuthorizedKey, Directory, File, HostAt, Package, Service, TakeUp, User};
 use landfall::model::name::Name;
 use landfall::model::resource::{Address, Resource, Spec};
+use landfall::model::system::System;
 use landfall::providers;
 use landfall::rehearsal::machines::{Arrival, Birth, LocalHosts, Machines};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
@@ -31,8 +32,8 @@ fn main() {
 
 async fn bench() {
     let engine = LocalHosts::engine().await.unwrap();
-    if !LocalHosts::has_base_image(&engine).await {
-        LocalHosts::build_base_image(&engine).await.unwrap();
+    if !LocalHosts::has_base_image(&engine, System::default()).await {
+        LocalHosts::build_base_image(&engine, System::default()).await.unwrap();
     }
     let machines = LocalHosts::open(engine, vec![]).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -104,6 +105,7 @@ async fn boot(machines: &LocalHosts, folder: &Path) -> HostAt {
         port: 22,
         user: "deploy".into(),
         host_key,
+        system: System::default(),
         made_by_us: true,
         keys: vec![public_key],
     }
@@ -176,7 +178,7 @@ fn resources(at: &HostAt) -> Vec<Resource> {
         specs.push((
             "service",
             unit.into(),
-            Spec::Service(Service { unit: unit.into(), reads, take_up: TakeUp::Restart }),
+            Spec::Service(Service { unit: unit.into(), reads, take_up: TakeUp::Restart, own_kernel: false }),
         ));
     }
     for number in 0..5 {

@@ -1,5 +1,6 @@
 //! Plain data and pure functions: no async, no input or output, no other layer.
 
+pub mod access;
 pub mod cloud;
 pub mod diff;
 pub mod event;
@@ -11,4 +12,6 @@ pub mod playbook;
 pub mod problem;
 pub mod resource;
 pub mod secret;
+pub mod system;
+pub mod tuning;
 pub mod value;

@@ -3,6 +3,8 @@
 pub mod app;
 pub mod check;
 pub mod docker;
+pub mod firewall;
+pub mod hardening;
 pub mod proxy;
 pub mod reference;
 pub mod render;
@@ -42,7 +44,14 @@ pub trait Step: Sync {
 }
 
 /// All steps, in the order of the reference.
-pub static STEPS: &[&dyn Step] = &[&server::ServerStep, &docker::DockerStep, &app::AppStep, &proxy::ProxyStep];
+pub static STEPS: &[&dyn Step] = &[
+    &server::ServerStep,
+    &hardening::HardeningStep,
+    &firewall::FirewallStep,
+    &docker::DockerStep,
+    &app::AppStep,
+    &proxy::ProxyStep,
+];
 
 /// The step a playbook calls `kind`.
 pub fn find(kind: &str) -> Option<&'static dyn Step> {

@@ -88,7 +88,7 @@ impl Stage {
         show: &mut Show,
     ) -> Result<Stage, Failure> {
         let stand_ins = choose_stand_ins(original, wishes, show).await;
-        let machines = Arc::new(open_hosts(stand_ins).await?);
+        let machines = Arc::new(open_hosts(stand_ins, &playbook::systems(&original.playbook)).await?);
         let hetzner = Arc::new(Hetzner::new(Some(machines.clone() as Arc<dyn Machines>), FAST));
         let served = serve(hetzner.clone(), false).await.map_err(cannot_serve)?;
         let folder = tempfile::tempdir().map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;

@@ -7,15 +7,16 @@ use serde_json::json;
 use crate::cli::go::{runtime, wait_for_signal};
 use crate::front;
 use crate::model::failure::{Failure, Kind};
+use crate::model::system::System;
 use crate::rehearsal::hetzner::{FAST, Hetzner};
-use crate::rehearsal::machines::{LocalHosts, Machines};
+use crate::rehearsal::machines::{LocalHosts, Machines, StandIn};
 use crate::rehearsal::serve::serve;
 
 /// Serves simulated clouds until told to stop. With `hosts`, their servers are real local hosts.
 pub fn simulate(_apis: &[String], hosts: bool) -> Result<u8, Failure> {
     runtime()?.block_on(async {
         let machines = match hosts {
-            true => Some(Arc::new(open_hosts(vec![]).await?)),
+            true => Some(Arc::new(open_hosts(vec![], &[System::default()]).await?)),
             false => None,
         };
         let hetzner = Arc::new(Hetzner::new(machines.clone().map(|m| m as Arc<dyn Machines>), FAST));
@@ -42,20 +43,26 @@ pub fn cannot_serve(e: std::io::Error) -> Failure {
     Failure::new(Kind::Failed, "cannot serve on the loopback address").because(e)
 }
 
-/// Local hosts, with their base image made if it is missing. Fails as `Human` where there is no engine.
-pub async fn open_hosts(stand_ins: Vec<crate::rehearsal::machines::StandIn>) -> Result<LocalHosts, Failure> {
+/// Local hosts, with the base images of `systems` made if they are missing. Fails as `Human` where there is no
+/// engine.
+pub async fn open_hosts(stand_ins: Vec<StandIn>, systems: &[System]) -> Result<LocalHosts, Failure> {
     let engine = LocalHosts::engine().await.map_err(|why| {
         Failure::new(Kind::Human, "there is no Docker engine for local hosts")
             .because(why)
             .hint("install and start Docker, or run `make rehearse`, which does both")
     })?;
-    if !LocalHosts::has_base_image(&engine).await {
-        front::complain("making the base image of local hosts: about two minutes, once\n");
-        LocalHosts::build_base_image(&engine).await.map_err(|why| {
-            Failure::new(Kind::Failed, "cannot make the base image of local hosts")
-                .because(why)
-                .hint("it needs root, debootstrap and a Debian mirror")
-        })?;
+    for system in systems {
+        if !LocalHosts::has_base_image(&engine, *system).await {
+            front::complain(&format!(
+                "making the base image of local {} hosts: about two minutes, once\n",
+                system.as_str()
+            ));
+            LocalHosts::build_base_image(&engine, *system).await.map_err(|why| {
+                Failure::new(Kind::Failed, "cannot make the base image of local hosts")
+                    .because(why)
+                    .hint("it needs root, debootstrap and a mirror of the distribution")
+            })?;
+        }
     }
     LocalHosts::open(engine, stand_ins)
         .await

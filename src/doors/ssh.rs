@@ -26,6 +26,14 @@ const GLANCE: u32 = 250;
 /// A script says something at least every ten seconds; after this long the connection is taken for lost.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The same while proving that one can get in, when the host waits for us.
+const PROOF_CONNECT: Duration = Duration::from_secs(5);
+/// How long is waited before each try to prove that one can get in, in milliseconds. Together less than a
+/// host waits for the proof; few, because newer sshds punish failed logins.
+const PROOF_GAPS: [u64; 3] = [50, 1_000, 4_000];
+
 /// A host whose place and identity are known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostId {
@@ -35,7 +43,8 @@ pub struct HostId {
     pub port: u16,
     /// The account.
     pub user: String,
-    /// Its key's fingerprint, `SHA256:…`.
+    /// The fingerprint its key must have, `SHA256:…`; several with spaces between while one key gives way to
+    /// another.
     pub host_key: String,
     /// Public keys, one of which is offered.
     pub keys: Vec<String>,
@@ -65,7 +74,7 @@ pub struct Ssh {
     key_file: Option<PathBuf>,
     key_folder: Option<PathBuf>,
     patience: Patience,
-    sessions: Mutex<HashMap<HostId, Host>>,
+    sessions: Mutex<HashMap<(IpAddr, u16, String), Host>>,
     connections: AtomicUsize,
     scripts: Arc<AtomicUsize>,
 }
@@ -104,7 +113,10 @@ impl Ssh {
     /// grow, because sshd shuts out those who knock too often. A host with another key than the known one
     /// ends the matter at once, before anything is sent to it.
     pub async fn open(&self, id: &HostId, report: &Report) -> Result<Host, Failure> {
-        if let Some(host) = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+        let at = (id.address, id.port, id.user.clone());
+        if let Some(host) = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(&at)
+            && is_known(id, &host.key)
+        {
             return Ok(host.clone());
         }
         let begun = Instant::now();
@@ -114,16 +126,17 @@ impl Ssh {
             let identity = self.identity(&id.keys)?;
             let target = id.clone();
             self.connections.fetch_add(1, Ordering::Relaxed);
-            let tried = tokio::task::spawn_blocking(move || connect(&target, &identity)).await;
+            let tried = tokio::task::spawn_blocking(move || connect(&target, &identity, CONNECT)).await;
             let missed = match tried {
-                Ok(Ok(session)) => {
+                Ok(Ok((session, key))) => {
                     let host = Host {
+                        key,
                         session: Arc::new(Mutex::new(session)),
                         root: id.user == "root",
                         name: format!("{}@{}", id.user, id.address),
                         scripts: self.scripts.clone(),
                     };
-                    self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), host.clone());
+                    self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(at, host.clone());
                     return Ok(host);
                 }
                 Ok(Err(missed)) => missed,
@@ -148,15 +161,64 @@ impl Ssh {
         }
     }
 
+    /// Proves that one can still get in: a new connection, our key, and `path` made with sudo. Tries a few
+    /// times within some seconds, as sshd may be taking up its settings. Fails with what shut us out.
+    pub async fn prove(&self, id: &HostId, path: &str, report: &Report) -> Result<(), Failure> {
+        let (mut last, mut refusals) = (None, 0);
+        for gap in PROOF_GAPS {
+            tokio::time::sleep(Duration::from_millis(gap)).await;
+            let identity = self.identity(&id.keys)?;
+            let (target, path) = (id.clone(), path.to_owned());
+            self.connections.fetch_add(1, Ordering::Relaxed);
+            let tried = tokio::task::spawn_blocking(move || {
+                let (session, _) = connect(&target, &identity, PROOF_CONNECT)?;
+                touch(&session, &target, &path).map_err(Missed::Final)
+            });
+            match tried.await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(Missed::Final(failure))) => return Err(failure),
+                Ok(Err(missed @ (Missed::NotReached(_) | Missed::NotLetIn(_)))) => {
+                    // A third refused login would make a newer sshd refuse every connection for a while.
+                    refusals += usize::from(matches!(missed, Missed::NotLetIn(_)));
+                    let (Missed::NotReached(failure) | Missed::NotLetIn(failure) | Missed::Final(failure)) = missed;
+                    if refusals == 2 {
+                        return Err(failure);
+                    }
+                    report.tell(Progress::Waiting(format!("{} to let us in again ({failure})", id.address)));
+                    last = Some(failure);
+                }
+                Err(e) => return Err(Failure::new(Kind::Failed, "the SSH connection broke down").because(e)),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::new(Kind::Failed, "no new connection got in")))
+    }
+
+    /// Does this build speak at least one of `offered`, names of algorithms for sshd's `keyword`?
+    pub fn speaks(&self, keyword: &str, offered: &[&str]) -> bool {
+        let kind = match keyword {
+            "KexAlgorithms" => MethodType::Kex,
+            "Ciphers" => MethodType::CryptCs,
+            "MACs" => MethodType::MacCs,
+            _ => MethodType::HostKey,
+        };
+        let known = Session::new().and_then(|session| session.supported_algs(kind)).unwrap_or_default();
+        offered.iter().any(|name| known.contains(name))
+    }
+
     /// Forgets the session with `id`, because the host is gone or another one.
     pub fn close(&self, id: &HostId) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id.address, id.port, id.user.clone()));
     }
 }
+
+/// Files to make on a host while a script runs there; each is made once.
+pub type Signs = Arc<Mutex<Vec<String>>>;
 
 /// An open session.
 #[derive(Clone)]
 pub struct Host {
+    /// The fingerprint of the key it showed.
+    key: String,
     session: Arc<Mutex<Session>>,
     root: bool,
     name: String,
@@ -166,19 +228,22 @@ pub struct Host {
 impl Host {
     /// Runs `script` as root with `/bin/sh`. It travels on standard input, so nothing of it stands in
     /// any list of processes. Each line it prints that begins with `mark` is handed, without the mark, to
-    /// `on_line`. When the user wants to stop, `stop_file` is made on the host, once.
+    /// `on_line`. Files put into `signs` are made on the host, and so is `stop_file` when the user wants to stop.
     pub async fn run(
         &self,
         script: String,
         mark: String,
         stop_file: String,
+        signs: Signs,
         report: Report,
         on_line: impl FnMut(&str) + Send + 'static,
     ) -> Result<Output, Failure> {
         self.scripts.fetch_add(1, Ordering::Relaxed);
         let host = self.clone();
-        let ran =
-            tokio::task::spawn_blocking(move || host.run_blocking(&script, &mark, &stop_file, &report, on_line)).await;
+        let ran = tokio::task::spawn_blocking(move || {
+            host.run_blocking(&script, &mark, &stop_file, &signs, &report, on_line)
+        })
+        .await;
         match ran {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(why)) => Err(Failure::new(Kind::Lost, format!("the connection to {} was lost", self.name))
@@ -193,6 +258,7 @@ impl Host {
         script: &str,
         mark: &str,
         stop_file: &str,
+        signs: &Signs,
         report: &Report,
         mut on_line: impl FnMut(&str),
     ) -> Result<Output, String> {
@@ -233,11 +299,15 @@ impl Host {
             if heard.elapsed() > SILENCE {
                 return Err(format!("nothing was heard for {} seconds", SILENCE.as_secs()));
             }
+            let mut files = std::mem::take(&mut *signs.lock().unwrap_or_else(PoisonError::into_inner));
             if report.stopping() && !stop_sent {
                 stop_sent = true;
+                files.push(stop_file.to_owned());
+            }
+            for file in files {
                 session.set_timeout(10_000);
                 let mut second = session.channel_session().map_err(words)?;
-                second.exec(&format!("{sudo}touch {stop_file}")).map_err(words)?;
+                second.exec(&format!("{sudo}touch {file}")).map_err(words)?;
                 second.wait_eof().map_err(words)?;
                 session.set_timeout(GLANCE);
             }
@@ -275,7 +345,13 @@ enum Missed {
     Final(Failure),
 }
 
-fn connect(id: &HostId, identity: &Identity) -> Result<Session, Missed> {
+/// Is this the fingerprint of a key the host may show?
+fn is_known(id: &HostId, fingerprint: &str) -> bool {
+    id.host_key.split(' ').any(|known| known == fingerprint)
+}
+
+/// A new session, and the fingerprint of the key the host showed.
+fn connect(id: &HostId, identity: &Identity, patience: Duration) -> Result<(Session, String), Missed> {
     let unreachable = |text: String| {
         Missed::NotReached(
             Failure::new(Kind::Unreachable, format!("cannot reach the host {} on port {}", id.address, id.port))
@@ -283,7 +359,7 @@ fn connect(id: &HostId, identity: &Identity) -> Result<Session, Missed> {
                 .hint("is the server running, and does a firewall on the way let SSH through?"),
         )
     };
-    let stream = TcpStream::connect_timeout(&SocketAddr::new(id.address, id.port), Duration::from_secs(10))
+    let stream = TcpStream::connect_timeout(&SocketAddr::new(id.address, id.port), patience)
         .map_err(|e| unreachable(e.to_string()))?;
     let _ = stream.set_nodelay(true);
     let mut session = Session::new().map_err(|e| unreachable(e.message().to_owned()))?;
@@ -294,7 +370,7 @@ fn connect(id: &HostId, identity: &Identity) -> Result<Session, Missed> {
 
     let seen = session.host_key_hash(HashType::Sha256).map(|hash| format!("SHA256:{}", BASE64_NOPAD.encode(hash)));
     let seen = seen.unwrap_or_else(|| "no key".to_owned());
-    if seen != id.host_key {
+    if !is_known(id, &seen) {
         return Err(Missed::Final(
             Failure::new(Kind::Human, format!("the host at {} is not the one it should be", id.address))
                 .because(format!("its key is {seen}, but {} is known", id.host_key))
@@ -305,7 +381,7 @@ fn connect(id: &HostId, identity: &Identity) -> Result<Session, Missed> {
         ));
     }
     match authenticate(&session, id, identity) {
-        Ok(()) => Ok(session),
+        Ok(()) => Ok((session, seen)),
         Err(e) if e.code() == ErrorCode::Session(NOT_LET_IN) => Err(Missed::NotLetIn(
             Failure::new(Kind::Human, format!("the host at {} refused {} the login with our key", id.address, id.user))
                 .because(e.message().to_owned())
@@ -313,6 +389,30 @@ fn connect(id: &HostId, identity: &Identity) -> Result<Session, Missed> {
         )),
         Err(e) if e.code() == ErrorCode::Session(TIMED_OUT) => Err(unreachable("no answer in time".to_owned())),
         Err(e) => Err(unreachable(e.message().to_owned())),
+    }
+}
+
+/// Makes the empty file `path`, of letters, digits, dots, slashes and hyphens, as root.
+fn touch(session: &Session, id: &HostId, path: &str) -> Result<(), Failure> {
+    let sudo = if id.user == "root" { "" } else { "sudo -n " };
+    let run = || -> Result<(i32, String), ssh2::Error> {
+        session.set_timeout(10_000);
+        let mut channel = session.channel_session()?;
+        channel.handle_extended_data(ExtendedData::Merge)?;
+        channel.exec(&format!("exec {sudo}/bin/touch {path}"))?;
+        let mut said = String::new();
+        let _ = channel.read_to_string(&mut said);
+        channel.wait_close()?;
+        Ok((channel.exit_status()?, said.trim().to_owned()))
+    };
+    match run() {
+        Ok((0, _)) => Ok(()),
+        Ok((status, said)) => {
+            let failure =
+                Failure::new(Kind::Human, format!("{} gets in but cannot use sudo (exit status {status})", id.user));
+            Err(if said.is_empty() { failure } else { failure.because(said) })
+        }
+        Err(e) => Err(Failure::new(Kind::Lost, "the new connection broke off").because(e.message().to_owned())),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::model::diff::{Change, FieldChange, ReadyChange, Verb, diff, take_up};
 use crate::model::event::What;
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Address, Observed, Resource};
+use crate::model::value::Value;
 use crate::providers::Provider;
 
 /// How long a cloud may take until it shows what was done.
@@ -185,7 +186,12 @@ fn unsettled(change: &Change) -> Failure {
 }
 
 fn in_words(change: &FieldChange) -> String {
-    let short = |value: &Option<crate::model::value::Value>| {
+    // Of long lists, what differs is said.
+    if let (Some(Value::List(from)), Some(Value::List(to))) = (&change.from, &change.to) {
+        let less = |a: &[Value], b: &[Value]| Value::List(a.iter().filter(|item| !b.contains(item)).cloned().collect());
+        return format!("{} has {}, not {}", change.field, less(from, to), less(to, from));
+    }
+    let short = |value: &Option<Value>| {
         let text = value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
         if text.contains('\n') || text.chars().count() > 60 { "something else".to_owned() } else { text }
     };

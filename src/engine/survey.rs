@@ -117,7 +117,9 @@ impl Survey {
     /// The resources that make up the server a resource on a host is on.
     pub(crate) fn server_of(&self, resource: &Resource) -> impl Iterator<Item = &Resource> {
         let step = resource.step_of_host();
-        self.wanted.iter().filter(move |other| other.on.is_none() && other.step == step)
+        // What is said of the server does not make it up: some of it is only known once the server is there.
+        let makes_it_up = |other: &&Resource| other.on.is_none() && !matches!(other.spec, Spec::Vouch(_));
+        self.wanted.iter().filter(makes_it_up).filter(move |other| other.step == step)
     }
 
     /// Is the host of `resource` there, and will it stay the same? A server that shall go or be made anew

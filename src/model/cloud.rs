@@ -60,7 +60,8 @@ impl PrimaryIp {
 /// The cloud's own firewall, in front of a server.
 #[derive(Clone, Debug)]
 pub struct Firewall {
-    /// What may come in from anywhere: `tcp/22`, `udp/443`, `icmp`, sorted.
+    /// What may come in: `tcp/22`, `udp/443`, `icmp`, or `tcp/80 from 192.0.2.0/24 2001:db8::/32` with the
+    /// networks sorted; all sorted.
     pub open: Vec<String>,
 }
 

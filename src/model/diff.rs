@@ -226,7 +226,12 @@ mod tests {
         let file =
             Spec::File(File { path: "/etc/a".into(), content: "new".into(), owner: owner(), mode: 0o644, check: None });
         let service = |reads: &str| {
-            Spec::Service(Service { unit: "a.service".into(), reads: vec![reads.into()], take_up: TakeUp::Reload })
+            Spec::Service(Service {
+                unit: "a.service".into(),
+                reads: vec![reads.into()],
+                take_up: TakeUp::Reload,
+                own_kernel: false,
+            })
         };
         let keep = |resource: Resource| Change { resource, verb: Verb::Keep };
         let mut changes = [

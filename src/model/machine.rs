@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::name::Name;
 use crate::model::resource::Fields;
+use crate::model::system::System;
 use crate::model::value::{OutputKey, Value};
 
 /// How to reach a host, and how to know it is the right one.
@@ -19,8 +20,11 @@ pub struct HostAt {
     pub port: u16,
     /// The account to log in to.
     pub user: String,
-    /// The SHA-256 fingerprint of its host key, as `SHA256:…`.
+    /// The SHA-256 fingerprint of its host key, as `SHA256:…`; two with a space between while the key it
+    /// was made with gives way to one of its own.
     pub host_key: Value,
+    /// The operating system it is said to run; a host that runs another one is left alone.
+    pub system: System,
     /// Was it made by this playbook, or was it there before?
     pub made_by_us: bool,
     /// Public keys of the admin; exactly one of them, whose private half is here, is offered.
@@ -159,6 +163,8 @@ pub struct Service {
     pub reads: Vec<String>,
     /// How it reads them again.
     pub take_up: TakeUp,
+    /// Does it work on the kernel itself, so that it rests on a host that shares its kernel with others?
+    pub own_kernel: bool,
 }
 
 impl Service {
@@ -183,6 +189,9 @@ impl User {
         Fields::from([
             ("shell", self.shell.as_str().into()),
             ("groups", Value::texts(self.groups.iter().map(String::as_str))),
+            // A locked account is refused by sshd without PAM, and one that expires shuts us out some day.
+            ("locked", false.into()),
+            ("expires", false.into()),
         ])
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::model::access::{BornKey, KeyInUse, Nftables, Sshd, Vouch};
 use crate::model::cloud::{Firewall, PrimaryIp, Server, SshKey, Volume};
 use crate::model::failure::Failure;
 use crate::model::machine::{
@@ -10,6 +11,7 @@ use crate::model::machine::{
 };
 use crate::model::money::PriceLine;
 use crate::model::name::Name;
+use crate::model::tuning::{Mount, Settings, Sysctl, TimeZone};
 use crate::model::value::{OutputKey, Value};
 
 /// Fields by name, for the planner and for people.
@@ -71,6 +73,24 @@ pub enum Spec {
     Compose(Compose),
     /// A secret made on the host.
     GeneratedSecret(GeneratedSecret),
+    /// Settings of sshd.
+    Sshd(Sshd),
+    /// A table of nftables.
+    Nftables(Nftables),
+    /// A host key born on the host.
+    BornKey(BornKey),
+    /// The host key sshd shows.
+    KeyInUse(KeyInUse),
+    /// What the provider says of a server's host key.
+    Vouch(Vouch),
+    /// Settings of the kernel.
+    Sysctl(Sysctl),
+    /// Options of a mount.
+    Mount(Mount),
+    /// The time zone.
+    TimeZone(TimeZone),
+    /// Values in a settings file of a package.
+    Settings(Settings),
 }
 
 impl Spec {
@@ -92,6 +112,25 @@ impl Spec {
             Spec::Command(spec) => spec.fields(),
             Spec::Compose(spec) => spec.fields(),
             Spec::GeneratedSecret(spec) => spec.fields(),
+            Spec::Sshd(spec) => spec.fields(),
+            Spec::Nftables(spec) => spec.fields(),
+            Spec::BornKey(_) => BornKey::fields(),
+            Spec::KeyInUse(spec) => spec.fields(),
+            Spec::Vouch(spec) => spec.fields(),
+            Spec::Sysctl(spec) => spec.fields(),
+            Spec::Mount(spec) => spec.fields(),
+            Spec::TimeZone(spec) => spec.fields(),
+            Spec::Settings(spec) => spec.fields(),
+        }
+    }
+
+    /// Could this change shut us out? Then it is carried out under a guard, which undoes it unless a new
+    /// connection gets in afterwards.
+    pub fn is_guarded(&self) -> bool {
+        match self {
+            Spec::Sshd(_) | Spec::Nftables(_) | Spec::KeyInUse(_) => true,
+            Spec::File(file) => file.path.starts_with("/etc/sudoers.d/"),
+            _ => false,
         }
     }
 

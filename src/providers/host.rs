@@ -2,9 +2,13 @@
 
 mod apply;
 mod facts;
+mod guard;
 mod kinds;
+mod questions;
 mod script;
 
+use std::collections::BTreeMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -13,17 +17,19 @@ use rand_core::{OsRng, RngCore as _};
 
 use crate::doors::Doors;
 use crate::doors::http::Api;
-use crate::doors::ssh::{Host, HostId};
-use crate::model::diff::ReadyChange;
+use crate::doors::ssh::{Host, HostId, Signs};
+use crate::model::diff::{ReadyChange, Verb};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
-use crate::model::machine::HostAt;
+use crate::model::machine::{HostAt, Service};
 use crate::model::name::Name;
 use crate::model::resource::{Address, Observed, Owned, Resource, Spec, Stock};
+use crate::model::system::System;
 use crate::model::value::{Quoting, Value};
 use crate::providers::Provider;
 use crate::providers::host::apply::{Line, stop_file};
-use crate::providers::host::facts::{Facts, Questions};
+use crate::providers::host::facts::Facts;
+use crate::providers::host::questions::{Questions, sysctl_path};
 use crate::providers::host::script::Script;
 
 /// The provider itself.
@@ -67,6 +73,7 @@ impl Provider for Hosts {
         let Some(at) = changes.first().and_then(|change| change.resource.on.as_ref()) else { return Ok(None) };
         let id = host_id(at)?;
         let host = doors.ssh.open(&id, report).await?;
+        check_demands(changes, doors)?;
         let questions = questions(changes.iter().map(|change| &change.resource), doors)?;
         let mark = new_mark();
         let script = apply::script(changes, &questions, &*doors.keys, &mark)?;
@@ -74,7 +81,11 @@ impl Provider for Hosts {
         let addresses: Vec<Address> = changes.iter().map(|change| change.resource.address.clone()).collect();
         let outcome: Arc<Mutex<Option<Line>>> = Arc::default();
         let (teller, ended) = (report.clone(), outcome.clone());
+        let (to_prove, mut asked) = tokio::sync::mpsc::unbounded_channel();
         let tell = move |line: &str| match apply::read(line) {
+            Line::Prove(token, index) => {
+                let _ = to_prove.send((token, index));
+            }
             Line::Begin(list) => list.iter().for_each(|&i| teller.tell(Progress::Started(addresses[i].clone()))),
             Line::Done(list) => list.iter().for_each(|&i| teller.tell(Progress::Done(addresses[i].clone()))),
             Line::Other => {}
@@ -85,12 +96,43 @@ impl Provider for Hosts {
                 *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
             }
         };
-        let ran = run(&host, script, mark, questions, report, tell).await;
+        let signs = Signs::default();
+        let mut running = std::pin::pin!(run(&host, script, mark, questions, signs.clone(), report, tell));
+        let mut not_proved: Option<Failure> = None;
+        let mut proof = None;
+        let ran = loop {
+            tokio::select! {
+                ran = &mut running => break ran,
+                Some((token, index)) = asked.recv() => {
+                    let key = changes.get(index).and_then(|change| match &change.resource.spec {
+                        Spec::KeyInUse(spec) => Some(spec.fingerprint.to_string()),
+                        _ => None,
+                    });
+                    let id = HostId { host_key: key.unwrap_or_else(|| id.host_key.clone()), ..id.clone() };
+                    not_proved = Some(Failure::new(Kind::Unreachable, "a new connection had no answer in time"));
+                    proof = Some(Box::pin(async move {
+                        let proved = doors.ssh.prove(&id, &guard::proof(&token), report).await;
+                        (token, proved)
+                    }));
+                }
+                (token, proved) = async { match proof.as_mut() { Some(proof) => proof.await, None => pending().await } } => {
+                    proof = None;
+                    // The host need not wait any longer for what will not come.
+                    if proved.is_err() {
+                        signs.lock().unwrap_or_else(PoisonError::into_inner).push(guard::no_proof(&token));
+                    }
+                    not_proved = proved.err();
+                }
+            }
+        };
         let ended = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         match ended {
             Some(Line::Failed(list, status, log)) => {
                 let names: Vec<String> = list.iter().map(|&i| changes[i].resource.address.to_string()).collect();
                 let log = scrub(log, changes, doors);
+                if let Some(why) = not_proved {
+                    return Err(locked_out(&names.join(", "), "the host undid it", why));
+                }
                 Err(Failure::new(
                     Kind::Failed,
                     format!("{} failed on the host with exit status {status}", names.join(", ")),
@@ -101,6 +143,13 @@ impl Provider for Hosts {
             Some(Line::Busy) => {
                 Err(Failure::new(Kind::Busy, format!("another Landfall is changing the host {}", at.address))
                     .hint("wait until it has ended; nothing was done on this host"))
+            }
+            // The connection went while a new one was waited for: a matter of the same change.
+            _ if ran.is_err() && not_proved.is_some() => {
+                doors.ssh.close(&id);
+                let why = not_proved.take().unwrap_or_else(|| Failure::new(Kind::Lost, "the connection was lost"));
+                let undoes = format!("the host undoes it by itself within {} seconds", guard::CLOCK);
+                Err(locked_out("the last change", &undoes, why))
             }
             Some(Line::Stopped) => Err(Failure::new(Kind::Stopped, "stopped as you asked, after the change in hand")),
             _ => {
@@ -119,6 +168,13 @@ impl Provider for Hosts {
     }
 }
 
+/// A guarded change shut us out.
+fn locked_out(what: &str, remedy: &str, why: Failure) -> Failure {
+    Failure::new(Kind::Failed, format!("{what} would have locked us out, so {remedy}")).because(why).hint(
+        "everything else is as it was before this change; look at what shuts our key out, then run the same command again",
+    )
+}
+
 impl Hosts {
     /// The facts of the host `want` is on, in one exec; `None` where nothing is wanted.
     async fn look(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Option<Facts>, Failure> {
@@ -131,8 +187,11 @@ impl Hosts {
         questions.script(&mark, &mut script);
         script.line("}").line(format!("mark={mark}")).line("main </dev/null");
 
-        let facts = run(&host, script.into_text(), mark, questions, report, |_| {}).await?;
+        let knobs = questions.sysctls.clone();
+        let facts = run(&host, script.into_text(), mark, questions, Signs::default(), report, |_| {}).await?;
         check_first_boot(&facts.first_boot, at.made_by_us, report)?;
+        check_system(&facts, at)?;
+        note_foreign_kernel(&facts, &knobs, want, report);
         Ok(Some(facts))
     }
 }
@@ -149,6 +208,13 @@ fn owned(facts: &Facts, playbook: &Name, want: &[Resource]) -> Vec<Owned> {
         "user",
         "authorized-key",
         "compose",
+        "sshd",
+        "nftables",
+        "host-key",
+        "sysctl",
+        "mount",
+        "time-zone",
+        "settings",
     ];
     let Some(place) = want.first().and_then(|resource| resource.address.place.clone()) else { return vec![] };
     let prefix = format!("{playbook} host/{place}/");
@@ -178,6 +244,7 @@ async fn run(
     script: String,
     mark: String,
     questions: Questions,
+    signs: Signs,
     report: &Report,
     mut tell: impl FnMut(&str) + Send + 'static,
 ) -> Result<Facts, Failure> {
@@ -192,7 +259,7 @@ async fn run(
         tell(line);
     };
     let stop = stop_file(&mark);
-    let output = host.run(script, mark, stop, report.clone(), on_line).await?;
+    let output = host.run(script, mark, stop, signs, report.clone(), on_line).await?;
     let facts = std::mem::take(&mut *facts.lock().unwrap_or_else(PoisonError::into_inner));
     // systemd answers for every unit, even for those that are not there; silence means it is not itself.
     if facts.complete && facts.units.len() < units {
@@ -222,6 +289,71 @@ async fn run(
     } else {
         failure.because(said)
     })
+}
+
+/// Could we still speak with sshd after these changes? Asked before anything is demanded of it.
+fn check_demands(changes: &[ReadyChange], doors: &Doors) -> Result<(), Failure> {
+    let demands = changes.iter().filter(|change| change.verb != Verb::Delete).filter_map(|c| match &c.resource.spec {
+        Spec::Sshd(sshd) => Some((&c.resource.address, sshd)),
+        _ => None,
+    });
+    for (address, sshd) in demands {
+        for keyword in ["KexAlgorithms", "Ciphers", "MACs", "HostKeyAlgorithms"] {
+            let offered = sshd.list(keyword);
+            if !offered.is_empty() && !doors.ssh.speaks(keyword, &offered) {
+                return Err(Failure::new(
+                    Kind::Human,
+                    format!("{address} would leave no {keyword} that this build of Landfall speaks"),
+                )
+                .because(format!("on offer would be {}", offered.join(", ")))
+                .hint("use `profile = \"baseline\"`, or a build with a newer SSH library; nothing was changed on the host"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Does the host run what the playbook says? Names of packages and settings depend on it.
+fn check_system(facts: &Facts, at: &HostAt) -> Result<(), Failure> {
+    let [id, version, pretty] = &facts.system;
+    match System::of_release(id, version) {
+        Some(system) if system == at.system => Ok(()),
+        Some(system) => Err(Failure::new(
+            Kind::Human,
+            format!("the host {} runs {pretty}, not {} as the playbook says", at.address, at.system.as_str()),
+        )
+        .hint(format!("set `image = \"{}\"` in the step `{}`; nothing was changed", system.as_str(), at.step))),
+        None => {
+            let known: Vec<&str> = System::ALL.iter().map(|system| system.as_str()).collect();
+            let what = if pretty.is_empty() { "something that has no name" } else { pretty };
+            Err(Failure::new(Kind::Human, format!("the host {} runs {what}, which Landfall does not know", at.address))
+                .hint(format!("it sets up {}; nothing was changed", known.join(", "))))
+        }
+    }
+}
+
+/// Says which settings of the kernel are written down but not in force, because the kernel is not the host's.
+fn note_foreign_kernel(facts: &Facts, wanted: &BTreeMap<String, String>, want: &[Resource], report: &Report) {
+    let elses = |(key, value): &(&String, &String)| {
+        facts.sysctls.get(&sysctl_path(key)).is_some_and(|knob| !knob.ours && knob.value != **value)
+    };
+    let keys: Vec<&str> = wanted.iter().filter(elses).map(|(key, _)| key.as_str()).collect();
+    if let Some(first) = keys.first() {
+        let more = match keys.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        report.tell(Progress::Note(format!(
+            "the host shares its kernel with another machine: {first}{more} cannot be set from it, only written down"
+        )));
+    }
+    for resource in want {
+        if let Spec::Service(Service { unit, own_kernel: true, .. }) = &resource.spec
+            && facts.in_container
+        {
+            report.tell(Progress::Note(format!("{unit} rests: the kernel it works on is another machine's")));
+        }
+    }
 }
 
 /// cloud-init's own word on the first boot. Fails when a stage of it failed on a host that was `made_by_us`;

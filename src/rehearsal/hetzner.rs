@@ -78,6 +78,12 @@ impl Hetzner {
         state.show_server(*id)["public_net"]["ipv4"]["ip"].as_str().map(str::to_owned)
     }
 
+    /// The identifier of the server called `name`.
+    pub fn server_id(&self, name: &str) -> Option<i64> {
+        let state = lock(&self.state);
+        state.servers.iter().find(|(_, server)| server["name"] == name).map(|(id, _)| *id)
+    }
+
     /// The address with this number within the machines' network, or within the documentation's (RFC 5737).
     fn ipv4(&self, number: u8) -> String {
         match &self.machines {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::RwLock;
 
+use crate::model::system::System;
 use crate::rehearsal::engine::Engine;
 
 /// What a new server is born with.
@@ -54,7 +55,6 @@ pub struct StandIn {
 /// Containers of this machine's Docker engine, in a network of their own.
 pub struct LocalHosts {
     engine: Engine,
-    base_image: String,
     session: String,
     prefix: String,
     stand_ins: Vec<StandIn>,
@@ -129,20 +129,27 @@ impl LocalHosts {
         Engine::find().await
     }
 
-    /// Is the base image there already?
-    pub async fn has_base_image(engine: &Engine) -> bool {
-        engine.docker(&["image", "inspect", "--format", "{{.Id}}", &base_image_name()]).await.is_ok()
+    /// Is the base image of this release there already?
+    pub async fn has_base_image(engine: &Engine, system: System) -> bool {
+        engine.docker(&["image", "inspect", "--format", "{{.Id}}", &base_image_name(system)]).await.is_ok()
     }
 
-    /// Makes the base image, which takes some minutes, once. Fails with the last lines of the attempt.
-    pub async fn build_base_image(engine: &Engine) -> Result<(), String> {
+    /// Makes the base image of a release, which takes some minutes, once. Fails with the last lines of the
+    /// attempt.
+    pub async fn build_base_image(engine: &Engine, system: System) -> Result<(), String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).map_err(|e| e.to_string());
         put("init", INIT)?;
         put("stand-in-images", STAND_INS)?;
         put("base-image", BASE_IMAGE)?;
         let script = folder.path().join("base-image");
-        engine.shell(&script, &[&base_image_name(), &folder.path().display().to_string()]).await.map(|_| ())
+        let suite = match system {
+            System::Debian12 => "bookworm",
+            System::Debian13 => "trixie",
+            System::Ubuntu2404 => "noble",
+        };
+        let image = base_image_name(system);
+        engine.shell(&script, &[&image, &folder.path().display().to_string(), suite]).await.map(|_| ())
     }
 
     /// Makes a network for a new rehearsal, whose hosts serve `stand_ins`. What earlier rehearsals left
@@ -161,14 +168,7 @@ impl LocalHosts {
             let name = format!("landfall-{session}");
             match engine.docker(&["network", "create", &subnet, &label, &name]).await {
                 Ok(_) => {
-                    return Ok(LocalHosts {
-                        engine,
-                        base_image: base_image_name(),
-                        session,
-                        prefix,
-                        stand_ins,
-                        graveyard: RwLock::new(()),
-                    });
+                    return Ok(LocalHosts { engine, session, prefix, stand_ins, graveyard: RwLock::new(()) });
                 }
                 Err(why) if why.contains("overlap") => last = why,
                 Err(why) => return Err(why),
@@ -255,9 +255,10 @@ impl Machines for LocalHosts {
     }
 
     async fn bear(&self, birth: Birth) -> Result<(), String> {
-        if birth.image != "debian-13" {
-            return Err(format!("a rehearsal has no local host of image {}, only debian-13", birth.image));
-        }
+        let base_image = match System::ALL.iter().find(|system| system.as_str() == birth.image) {
+            Some(system) => base_image_name(*system),
+            None => return Err(format!("a rehearsal has no local host of image {}", birth.image)),
+        };
         let _burials_are_over = self.graveyard.read().await;
         let (name, label) = (self.name(birth.id), format!("--label={LABEL}={}", self.session));
         let (volume, network) = (format!("{name}-docker"), format!("--network=landfall-{}", self.session));
@@ -272,7 +273,7 @@ impl Machines for LocalHosts {
                 "--env=SYSTEMD_PROC_CMDLINE=systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
             );
         }
-        arguments.push(&self.base_image);
+        arguments.push(&base_image);
         self.engine.docker(&arguments).await?;
         self.engine.docker_with_input(&["cp", "-", &format!("{name}:/")], self.seed(&birth)?).await?;
         self.engine.docker(&["start", &name]).await.map(|_| ())
@@ -332,7 +333,7 @@ fn is_alive(session: &str) -> bool {
 }
 
 /// The base image's name. It changes with the files it is made of, so that an old one is never used.
-fn base_image_name() -> String {
+fn base_image_name(system: System) -> String {
     let digest = crate::model::machine::digest([INIT, STAND_INS, BASE_IMAGE].concat().as_bytes());
-    format!("landfall-rehearsal:debian-13-{}", &digest[..12])
+    format!("landfall-rehearsal:{}-{}", system.as_str(), &digest[..12])
 }

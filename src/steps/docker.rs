@@ -75,6 +75,7 @@ impl Step for DockerStep {
             unit: "docker.service".to_owned(),
             reads: vec![DAEMON_JSON.to_owned()],
             take_up: TakeUp::Restart,
+            own_kernel: false,
         };
         all.push(site.on_host(&host, "service", "docker.service".to_owned(), Spec::Service(service)));
         Ok(all)

@@ -131,8 +131,12 @@ impl Step for ProxyStep {
                 user: "caddy",
             }),
         };
-        let service =
-            Service { unit: "caddy.service".to_owned(), reads: vec![CADDYFILE.to_owned()], take_up: TakeUp::Reload };
+        let service = Service {
+            unit: "caddy.service".to_owned(),
+            reads: vec![CADDYFILE.to_owned()],
+            take_up: TakeUp::Reload,
+            own_kernel: false,
+        };
         Ok(vec![
             site.on_host(&host, "package", "caddy".into(), Spec::Package(Package { name: "caddy".into() })),
             site.on_host(&host, "directory", logs.path.clone(), Spec::Directory(logs)),

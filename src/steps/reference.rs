@@ -6,6 +6,8 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::model::playbook::{Budget, SCHEMA};
+use crate::steps::hardening::Profile;
+use crate::steps::hardening::measures::MEASURES;
 use crate::steps::{STEPS, Step};
 
 /// The JSON Schema of a playbook.
@@ -128,4 +130,19 @@ fn in_words(schema: &Value, generator: &SchemaGenerator) -> String {
         Some("boolean") => "true or false".into(),
         _ => "text".into(),
     }
+}
+
+/// The table of hardening measures, in Markdown.
+pub fn measures() -> String {
+    let mut text =
+        "| measure | from | what it does | what it protects from | judged by |\n|---|---|---|---|---|\n".to_owned();
+    for measure in MEASURES {
+        let since = match measure.since {
+            Profile::Baseline => "baseline",
+            Profile::Strict => "strict",
+        };
+        let row = [measure.does, measure.protects, measure.judged_by].join(" | ");
+        text += &["| `", measure.name, "` | ", since, " | ", &row, " |\n"].concat();
+    }
+    text
 }

@@ -5,14 +5,16 @@ use std::net::IpAddr;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
+use crate::model::access::{BornKey, KeyInUse, Vouch, VouchFor};
 use crate::model::cloud::{Firewall, IpFamily, PrimaryIp, Server, Size, SshKey, Volume};
 use crate::model::machine::{AuthorizedKey, Existing, HostAt, User, digest};
 use crate::model::name::is_user_name;
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
+use crate::model::system::System;
 use crate::model::value::{OutputKey, Value};
-use crate::steps::{About, Needs, Site, Step};
+use crate::steps::{About, Needs, Site, Step, firewall};
 
 /// The step itself.
 pub struct ServerStep;
@@ -27,35 +29,6 @@ pub enum ServerProvider {
     Existing,
 }
 
-/// The operating system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum Image {
-    /// Debian 13.
-    #[default]
-    #[serde(rename = "debian-13")]
-    Debian13,
-}
-
-impl Image {
-    fn as_str(self) -> &'static str {
-        match self {
-            Image::Debian13 => "debian-13",
-        }
-    }
-}
-
-/// A door in the cloud's firewall.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OpenPort {
-    /// TCP port 22.
-    Ssh,
-    /// TCP port 80.
-    Http,
-    /// TCP and UDP port 443.
-    Https,
-}
-
 /// Answers of the step `server`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -67,9 +40,9 @@ pub struct ServerAnswers {
     /// How big: a plan's name, a list of names tried in order, or `{ cpu = 2, memory_gb = 4 }` for the
     /// cheapest orderable plan that fits. Not for `existing`.
     pub size: Option<Size>,
-    /// The operating system.
+    /// The operating system, made or found.
     #[serde(default)]
-    pub image: Image,
+    pub image: System,
     /// The account that administers the machine; it is made. Default `deploy`. Not for `existing`.
     pub admin: Option<String>,
     /// Public keys that may log in, one line each. The private half of one of them must be on this
@@ -84,8 +57,6 @@ pub struct ServerAnswers {
     /// A volume of this many gigabytes, formatted and attached, that outlives the server.
     #[schemars(range(min = 10, max = 10240))]
     pub volume_gb: Option<u32>,
-    /// What the provider's firewall lets in. Default `["ssh", "http", "https"]`.
-    pub open: Option<Vec<OpenPort>>,
     /// The address of an `existing` machine.
     pub address: Option<IpAddr>,
     /// The port its sshd listens on. Default 22. Only for `existing`.
@@ -107,7 +78,9 @@ impl Step for ServerStep {
         About {
             title: "A server",
             summary: "Makes a server with its addresses, firewall, backups and admin account, or takes over \
-                      one that is there already. Every other step that runs on a machine names this one with `on`.",
+                      one that is there already. Every other step that runs on a machine names this one with `on`. \
+                      The provider's firewall lets in what a step `firewall` says, or SSH, HTTP and HTTPS without one. \
+                      A made server is known by a host key it was handed, and soon by one born on it.",
             outputs: &[
                 ("address", "the address Landfall connects to"),
                 ("ipv4", "its IPv4 address"),
@@ -135,11 +108,6 @@ impl Step for ServerStep {
                 return Err(Problem::new(entry.place_of("keys"), format!("bad public key `{shown}`"))
                     .expected("a line such as \"ssh-ed25519 AAAA… me@laptop\""));
             }
-        }
-        if answers.open.as_ref().is_some_and(|open| !open.contains(&OpenPort::Ssh)) {
-            return Err(Problem::new(entry.place_of("open"), "a firewall without SSH")
-                .expected("\"ssh\" among what is open")
-                .hint("Landfall itself comes in by SSH: without it, the server could be made but never set up"));
         }
         for (field, name) in [("admin", &answers.admin), ("user", &answers.user)] {
             if let Some(name) = name
@@ -200,7 +168,7 @@ impl Step for ServerStep {
                     let spec = PrimaryIp { family: *family, location: location.clone() };
                     all.push(site.in_cloud("hetzner", "primary-ip", name, Spec::PrimaryIp(spec)));
                 }
-                let open = open_ports(answers.open.as_deref());
+                let open = firewall::of_provider(site, &site.entry.id)?;
                 all.push(site.in_cloud("hetzner", "firewall", id.clone(), Spec::Firewall(Firewall { open })));
                 if let Some(size_gb) = answers.volume_gb {
                     let spec = Volume { size_gb, location: location.clone(), format: "ext4" };
@@ -217,7 +185,8 @@ impl Step for ServerStep {
                     keys: host.keys.clone(),
                     ceiling: site.playbook.budget.as_ref().map(|budget| budget.monthly),
                 };
-                all.push(site.in_cloud("hetzner", "server", id, Spec::Server(server)));
+                all.push(site.in_cloud("hetzner", "server", id.clone(), Spec::Server(server)));
+                all.extend(own_host_key(site, &host, &id));
                 let user = User { name: host.user.clone(), shell: "/bin/bash".into(), groups: vec!["sudo".to_owned()] };
                 all.push(site.on_host(&host, "user", host.user.clone(), Spec::User(user)));
             }
@@ -239,6 +208,24 @@ impl Step for ServerStep {
     }
 }
 
+/// The way from the host key that was handed over at creation, and has been in other hands, to one that
+/// was born on the host: made there, vouched for by the provider beside the first, taken into use, and from
+/// then on the only one. At every moment the provider vouches for the key sshd shows.
+fn own_host_key(site: &Site<'_>, host: &HostAt, id: &str) -> Vec<Resource> {
+    let step = &site.entry.id;
+    let vouch = |name: &str, key: &str, what: VouchFor| {
+        let spec = Vouch { server: id.to_owned(), fingerprint: site.output(step, key), what };
+        site.in_cloud("hetzner", "vouch", format!("{id}/{name}"), Spec::Vouch(spec))
+    };
+    let used = KeyInUse { fingerprint: site.output(step, "vouched_key") };
+    vec![
+        site.on_host(host, "host-key", "born".into(), Spec::BornKey(BornKey)),
+        vouch("host-key-born", "born_key", VouchFor::Born),
+        site.on_host(host, "host-key", "in-use".into(), Spec::KeyInUse(used)),
+        vouch("host-key", "key_in_use", VouchFor::Used),
+    ]
+}
+
 /// How to reach the host that `entry`, a step `server`, makes.
 pub fn host_at(site: &Site<'_>, entry: &Entry) -> Result<HostAt, Problem> {
     let answers: ServerAnswers = entry.answers()?;
@@ -250,6 +237,7 @@ pub fn host_at(site: &Site<'_>, entry: &Entry) -> Result<HostAt, Problem> {
             port: 22,
             user: answers.admin.unwrap_or_else(|| "deploy".to_owned()),
             host_key: site.output(&step, "host_key"),
+            system: answers.image,
             made_by_us: true,
             keys,
             step,
@@ -262,6 +250,7 @@ pub fn host_at(site: &Site<'_>, entry: &Entry) -> Result<HostAt, Problem> {
             port: answers.port.unwrap_or(22),
             user: answers.user.unwrap_or_else(|| "root".to_owned()),
             host_key: answers.host_key.as_deref().and_then(fingerprint).unwrap_or_default().into(),
+            system: answers.image,
             made_by_us: false,
             keys,
             step,
@@ -279,7 +268,6 @@ fn check_provider(entry: &Entry, answers: &ServerAnswers) -> Result<(), Problem>
         ("ipv4", answers.ipv4.is_some()),
         ("ipv6", answers.ipv6.is_some()),
         ("volume_gb", answers.volume_gb.is_some()),
-        ("open", answers.open.is_some()),
     ];
     let of_existing = [
         ("address", answers.address.is_some()),
@@ -321,24 +309,6 @@ fn families(answers: &ServerAnswers) -> Vec<IpFamily> {
         (None, IpFamily::V6) => answers.ipv6.unwrap_or(true),
     };
     [IpFamily::V4, IpFamily::V6].into_iter().filter(|family| of_address(*family)).collect()
-}
-
-fn open_ports(open: Option<&[OpenPort]>) -> Vec<String> {
-    let open = open.unwrap_or(&[OpenPort::Ssh, OpenPort::Http, OpenPort::Https]);
-    let mut ports: Vec<String> = open
-        .iter()
-        .flat_map(|door| match door {
-            OpenPort::Ssh => ["tcp/22"].as_slice(),
-            OpenPort::Http => &["tcp/80"],
-            OpenPort::Https => &["tcp/443", "udp/443"],
-        })
-        .map(|&port| port.to_owned())
-        // Without ICMP, path MTU discovery fails and connections hang.
-        .chain(["icmp".to_owned()])
-        .collect();
-    ports.sort();
-    ports.dedup();
-    ports
 }
 
 /// A public key without its comment: what tells keys apart.

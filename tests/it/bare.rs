@@ -9,6 +9,7 @@ use landfall::model::failure::Failure;
 use landfall::model::machine::{File, HostAt};
 use landfall::model::name::Name;
 use landfall::model::resource::{Address, Observed, Resource, Spec};
+use landfall::model::system::System;
 use landfall::model::value::Value;
 use landfall::providers;
 use landfall::rehearsal::engine::Engine;
@@ -27,14 +28,14 @@ pub(crate) fn hosts_are_asked_for() -> bool {
 }
 
 /// This machine's engine, with the base image of local hosts made if it is missing: by one test for all.
-pub(crate) async fn engine_with_base_image() -> Engine {
+pub(crate) async fn engine_with_base_image(system: System) -> Engine {
     let engine = LocalHosts::engine().await.expect("a Docker engine: sh tests/lab/setup.sh");
-    if !LocalHosts::has_base_image(&engine).await {
+    if !LocalHosts::has_base_image(&engine, system).await {
         // Several tests may want it at once; it is built by one of them.
         static BUILDING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let _alone = BUILDING.lock().await;
-        if !LocalHosts::has_base_image(&engine).await {
-            LocalHosts::build_base_image(&engine).await.expect("the base image");
+        if !LocalHosts::has_base_image(&engine, system).await {
+            LocalHosts::build_base_image(&engine, system).await.expect("the base image");
         }
     }
     engine
@@ -42,7 +43,7 @@ pub(crate) async fn engine_with_base_image() -> Engine {
 
 /// A network for the hosts of one test.
 pub(crate) async fn open_hosts(stand_ins: Vec<StandIn>) -> Arc<LocalHosts> {
-    let engine = engine_with_base_image().await;
+    let engine = engine_with_base_image(System::default()).await;
     Arc::new(LocalHosts::open(engine, stand_ins).await.expect("a network"))
 }
 
@@ -56,7 +57,13 @@ pub(crate) struct Bare {
 impl Bare {
     /// Boots a host whose account `user` may log in, and does what `more` says at its first boot.
     pub(crate) async fn boot(user: &str, more: serde_json::Value) -> Bare {
-        let machines = open_hosts(vec![]).await;
+        Bare::boot_as(System::default(), user, more).await
+    }
+
+    /// The same with another release.
+    pub(crate) async fn boot_as(system: System, user: &str, more: serde_json::Value) -> Bare {
+        let engine = engine_with_base_image(system).await;
+        let machines = Arc::new(LocalHosts::open(engine, vec![]).await.expect("a network"));
         let mut world = World::with(None).await;
         world.patience = Patience { reach: Duration::from_secs(60), login: Duration::from_secs(60) };
         let host_key = PrivateKey::random(&mut rand_core::OsRng, Algorithm::Ed25519).unwrap();
@@ -76,7 +83,7 @@ impl Bare {
             id: 1,
             address: address.clone(),
             host_name: "bare".into(),
-            image: "debian-13".into(),
+            image: system.as_str().into(),
             user_data: format!("#cloud-config\n{user_data:#}\n"),
             root_keys: vec![],
         };
@@ -87,6 +94,7 @@ impl Bare {
             port: 22,
             user: user.to_owned(),
             host_key: host_key.fingerprint(HashAlg::Sha256).to_string().into(),
+            system,
             made_by_us: true,
             keys: vec![world.public_key()],
         };

@@ -62,6 +62,11 @@ fn judge(world: &World) -> BTreeSet<String> {
     operations
 }
 
+/// Is this a change on the host, or one that waits for it?
+fn is_of_the_host(change: &str) -> bool {
+    change.contains(" host/") || change.contains(" hetzner/vouch/")
+}
+
 #[tokio::test]
 async fn a_server_is_made_kept_changed_and_taken_away() {
     let world = world().await;
@@ -78,8 +83,8 @@ async fn a_server_is_made_kept_changed_and_taken_away() {
     assert_eq!(posts, 5, "one POST for each resource, none for what is there");
 
     // Backups, a volume, another size and fewer doors: all in place.
-    let changed =
-        playbook.replace("size = \"cx23\"", "size = \"cx33\"\nbackups = true\nvolume_gb = 20\nopen = [\"ssh\"]");
+    let changed = playbook.replace("size = \"cx23\"", "size = \"cx33\"\nbackups = true\nvolume_gb = 20")
+        + "\n[[step]]\nuse = \"firewall\"\non = \"web\"\nopen = [\"ssh\", \"https\"]\nweb_from = \"cloudflare\"\n";
     assert_only_the_host_is_missing(&world.go(&changed, Goal::Apply).await);
     let (_, body) = ask(&world, "GET", "/servers", None).await;
     let server = &body["servers"][0];
@@ -88,7 +93,13 @@ async fn a_server_is_made_kept_changed_and_taken_away() {
     assert!(server["backup_window"].is_string());
     assert_eq!(server["volumes"].as_array().unwrap().len(), 1);
     let (_, body) = ask(&world, "GET", "/firewalls", None).await;
-    assert_eq!(body["firewalls"][0]["rules"].as_array().unwrap().len(), 2, "SSH and ICMP");
+    let rules = body["firewalls"][0]["rules"].as_array().unwrap();
+    let sources = |port: &str, protocol: &str| {
+        let rule = rules.iter().find(|rule| rule["port"] == port && rule["protocol"] == protocol).unwrap();
+        rule["source_ips"].as_array().unwrap().len()
+    };
+    assert_eq!(rules.len(), 4, "SSH, HTTPS twice, and ICMP: {rules:?}");
+    assert_eq!((sources("22", "tcp"), sources("443", "tcp"), sources("443", "udp")), (2, 22, 22));
 
     // A bigger volume, and no backups any more.
     let grown = changed.replace("volume_gb = 20", "volume_gb = 30").replace("backups = true\n", "");
@@ -379,7 +390,7 @@ async fn pages_are_followed_to_the_last_one() {
     // Ours is on the second page, and is found there.
     let went = world.go(&world.server_playbook(), Goal::Apply).await;
     assert_only_the_host_is_missing(&went);
-    assert!(went.plan().iter().all(|change| change.contains(" host/")), "{:?}", went.plan());
+    assert!(went.plan().iter().all(|change| is_of_the_host(change)), "{:?}", went.plan());
     judge(&world);
 }
 
@@ -420,7 +431,7 @@ async fn a_deleted_state_folder_loses_nothing() {
     world.go(&world.server_playbook(), Goal::Apply).await;
     std::fs::remove_dir_all(world.state()).unwrap();
     let went = world.go(&world.server_playbook(), Goal::Apply).await;
-    assert!(went.plan().iter().all(|change| change.contains(" host/")), "{:?}", went.plan());
+    assert!(went.plan().iter().all(|change| is_of_the_host(change)), "{:?}", went.plan());
     assert_complete(&world);
 }
 

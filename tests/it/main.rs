@@ -7,6 +7,8 @@
 mod bare;
 /// The program itself, from outside: arguments, exit codes, output, the lock.
 mod binary;
+/// Changes that would lock us out, on real local hosts: each is undone by the host itself.
+mod guards;
 /// The official command-line client of Hetzner against our simulator.
 mod hcloud;
 /// The provider `hetzner` against the simulator, on good days and bad ones; every exchange is held against
@@ -14,6 +16,8 @@ mod hcloud;
 mod hetzner;
 /// The provider `host` on real local hosts: every kind of thing, what goes wrong, and who is let in.
 mod hosts;
+/// Outside judges of hardened hosts: ssh-audit, Lynis, OpenSCAP, and a port scan.
+mod judges;
 /// The official OpenAPI files, and how requests and answers are held against them.
 mod openapi;
 /// Tables of playbooks that must be refused, and why.

@@ -153,7 +153,6 @@ fn answers_that_do_not_fit_each_other() {
         ("\"cx23\"", "\"cx23\"\naddress = \"127.0.0.1\"", "means nothing to provider `hetzner`"),
         ("\"cx23\"", "\"cx23\"\nadmin = \"root\"", "root as the admin"),
         ("\"cx23\"", "\"cx23\"\nvolume_gb = 5", "a volume of 5 GB"),
-        ("\"cx23\"", "\"cx23\"\nopen = [\"http\"]", "a firewall without SSH"),
         ("TVn me\"", "TVn me\\nssh-rsa AAAA\"", "bad public key"),
         (
             "\n[[step]]",
@@ -165,6 +164,29 @@ fn answers_that_do_not_fit_each_other() {
         ("\"cx23\"", "\"cx23\"\nipv4 = false\nipv6 = false", "without any address"),
     ] {
         let said = refuse(&server.replace(from, to));
+        assert!(said.contains(words), "no “{words}” in:\n{said}");
+    }
+}
+
+#[test]
+fn hardening_and_firewall_are_refused_where_they_cannot_be_right() {
+    let step = |kind: &str, lines: &str| format!("\n[[step]]\nuse = \"{kind}\"\non = \"web\"\n{lines}\n");
+    let docker = step("docker", "");
+    for (steps, words) in [
+        (step("firewall", "open = [\"http\"]"), "a firewall without SSH"),
+        (step("firewall", "open = [\"ssh\", \"shh\"]"), "bad opening `shh`"),
+        (step("firewall", "open = [\"ssh\", \"tcp/0\"]"), "bad opening `tcp/0`"),
+        (step("firewall", "open = [\"ssh\", \"tcp/22; flush ruleset\"]"), "bad opening"),
+        (step("firewall", "web_from = \"cloudfare\""), "unknown variant `cloudfare`"),
+        (docker.clone() + &step("firewall", ""), "the firewall comes after the step `docker`"),
+        (step("firewall", "") + &step("firewall", "id = \"second\""), "already is the firewall of `web`"),
+        (step("hardening", "measures = { shd = false }"), "did you mean `sshd`?"),
+        (step("hardening", "profile = \"paranoid\""), "unknown variant `paranoid`"),
+        (step("hardening", "time_zone = \"../../etc/passwd\""), "bad time zone"),
+        (step("hardening", "reboot = \"24:00\""), "bad time `24:00`"),
+        (step("hardening", "reboot = \"04:30\\\"; }; x \\\"\""), "bad time"),
+    ] {
+        let said = refuse(&format!("{HEAD}{SERVER}{steps}"));
         assert!(said.contains(words), "no “{words}” in:\n{said}");
     }
 }

@@ -116,6 +116,21 @@ fn generated_documents_are_current() {
 }
 
 #[test]
+fn every_measure_is_in_the_security_document() {
+    let path = "docs/security.md";
+    let text = fs::read_to_string(path).unwrap();
+    let (before, rest) = text.split_once("<!-- measures -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- end of measures -->\n").unwrap();
+    let table = steps::reference::measures();
+    let wanted = format!("{before}<!-- measures -->\n{table}<!-- end of measures -->\n{after}");
+    if std::env::var_os("LANDFALL_BLESS").is_some() {
+        fs::write(path, &wanted).unwrap();
+    } else {
+        assert!(text == wanted, "{path} is old: LANDFALL_BLESS=1 cargo test security_document writes it anew");
+    }
+}
+
+#[test]
 fn every_exit_code_and_every_event_is_documented() {
     let events = fs::read_to_string("docs/events.md").unwrap();
     for kind in Kind::ALL {

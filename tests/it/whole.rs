@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use landfall::doors::ssh::Patience;
 use landfall::engine::Goal;
+use landfall::model::system::System;
 use landfall::rehearsal::machines::{LocalHosts, Machines, StandIn};
 
 use crate::bare::{engine_with_base_image, hosts_are_asked_for, open_hosts};
@@ -166,7 +167,7 @@ async fn every_playbook_we_ship_is_rehearsed_from_beginning_to_end() {
     if !hosts_are_asked_for() {
         return;
     }
-    engine_with_base_image().await;
+    engine_with_base_image(System::default()).await;
     for (playbook, pages) in [("playbooks/solo-hetzner.toml", 1), ("playbooks/existing-server.toml", 2)] {
         let probes = rehearse(playbook);
         assert!(probes.iter().all(|(_, passed)| *passed), "{probes:?}");

@@ -17,6 +17,7 @@ need curl curl
 need debootstrap debootstrap
 need hcloud hcloud-cli
 need hyperfine hyperfine
+need python3 python3
 [ -x /usr/bin/time ] || missing="$missing time"
 need dockerd docker.io
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
@@ -31,6 +32,21 @@ if [ -n "$missing" ]; then
     if ! have docker && apt-cache show docker-cli >/dev/null 2>&1; then missing="$missing docker-cli"; fi
     # shellcheck disable=SC2086 # a list of package names
     apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing >/dev/null
+fi
+
+# Judges that come as Python packages, in an environment of their own.
+judges=$(dirname "$0")/../../target/judges
+if ! cmp -s "$(dirname "$0")/judges.txt" "$judges/installed"; then
+    echo "setup: installing the outside judges"
+    rm -rf "$judges"
+    python3 -m venv "$judges" >/dev/null 2>&1 || {
+        [ "$(id -u)" = 0 ] || { echo "setup: python3-venv is missing (run as root, or install it)" >&2; exit 1; }
+        apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends python3-venv >/dev/null
+        rm -rf "$judges"
+        python3 -m venv "$judges"
+    }
+    "$judges/bin/pip" --quiet --disable-pip-version-check install --require-hashes --requirement "$(dirname "$0")/judges.txt"
+    cp "$(dirname "$0")/judges.txt" "$judges/installed"
 fi
 
 if ! engine; then

@@ -8,6 +8,7 @@ use toml_edit::{Array, DocumentMut, value};
 
 use crate::model::failure::{Failure, Kind};
 use crate::model::playbook::Playbook;
+use crate::model::system::System;
 use crate::rehearsal::machines::{Arrival, Birth, Machines};
 use crate::steps::app::AppAnswers;
 use crate::steps::proxy::ProxyAnswers;
@@ -58,7 +59,7 @@ pub(super) fn adapt(
                         table["address"] = value(&address);
                         table["port"] = value(22);
                         table["host_key"] = value(host_key.fingerprint(HashAlg::Sha256).to_string());
-                        births.push(birth(id, address, entry.id.as_str(), user, &public, &host_key)?);
+                        births.push(birth(id, address, entry.id.as_str(), user, &public, &host_key, answers.image)?);
                         notes.push(format!("a local host takes the place of the existing server `{}`", entry.id));
                     }
                     ServerProvider::Hetzner => notes.push(format!(
@@ -91,6 +92,7 @@ fn birth(
     user: String,
     public_key: &str,
     host_key: &PrivateKey,
+    image: System,
 ) -> Result<Birth, Failure> {
     let trouble = |e: ssh_key::Error| Failure::new(Kind::Failed, "cannot make a host key").because(e);
     let arrival = Arrival {
@@ -103,10 +105,23 @@ fn birth(
         id,
         address,
         host_name: host_name.to_owned(),
-        image: "debian-13".to_owned(),
+        image: image.as_str().to_owned(),
         user_data: arrival.user_data(),
         root_keys: vec![],
     })
+}
+
+/// The systems of the playbook's servers, each once.
+pub(super) fn systems(playbook: &Playbook) -> Vec<System> {
+    let servers = playbook.steps.iter().filter(|entry| entry.kind == "server");
+    let images = servers.filter_map(|entry| entry.answers::<ServerAnswers>().ok()).map(|answers| answers.image);
+    let mut systems = Vec::new();
+    for image in images {
+        if !systems.contains(&image) {
+            systems.push(image);
+        }
+    }
+    systems
 }
 
 /// A site visitors can see.

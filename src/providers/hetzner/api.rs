@@ -115,6 +115,13 @@ impl<'a> Hcloud<'a> {
         self.when_free(&call).await
     }
 
+    /// Changes what is at `path`.
+    pub(super) async fn put(self, path: &str, body: Value) -> Result<Value, Denied> {
+        let mut call = Call::new(Method::Put, path);
+        call.body = Some(body);
+        self.when_free(&call).await
+    }
+
     /// Deletes what is at `path`; what is already gone is fine.
     pub(super) async fn delete(self, path: &str) -> Result<Value, Denied> {
         match self.when_free(&Call::new(Method::Delete, path)).await {

@@ -1,7 +1,10 @@
 //! Changing a Hetzner project.
 
+use data_encoding::BASE32_NOPAD;
 use serde_json::{Value, json};
+use ssh_key::Fingerprint;
 
+use crate::model::access::VouchFor;
 use crate::model::cloud;
 use crate::model::diff::{FieldChange, ReadyChange, Verb};
 use crate::model::event::{Progress, Report};
@@ -9,7 +12,7 @@ use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Resource, Spec};
 use crate::providers::hetzner::api::Hcloud;
 use crate::providers::hetzner::observe::Project;
-use crate::providers::hetzner::wire::{Labelled, OWNER, ServerType};
+use crate::providers::hetzner::wire::{BORN_KEY, HOST_KEY, Labelled, OWNER, ServerType};
 use crate::providers::hetzner::{servers, sizes};
 
 /// Every kind, for a look at the whole project.
@@ -43,6 +46,9 @@ pub(super) async fn apply(api: Hcloud<'_>, changes: &[ReadyChange], report: &Rep
         let address = change.resource.address.clone();
         report.tell(Progress::Started(address.clone()));
         let done = match &change.verb {
+            Verb::Create | Verb::Update(_) if matches!(change.resource.spec, Spec::Vouch(_)) => {
+                vouch(api, &change.resource).await.map(|()| None)
+            }
             Verb::Create | Verb::Replace(_) => create(api, &change.resource, report).await.map(Some),
             Verb::Update(fields) => update(api, &change.resource, fields, report).await.map(|()| None),
             Verb::Delete => delete(api, &change.resource).await.map(|()| None),
@@ -104,15 +110,34 @@ fn rules(spec: &cloud::Firewall) -> Vec<Value> {
     spec.open
         .iter()
         .map(|open| {
-            let anywhere = ["0.0.0.0/0", "::/0"];
-            match open.split_once('/') {
-                Some((protocol, port)) => {
-                    json!({ "direction": "in", "protocol": protocol, "port": port, "source_ips": anywhere })
-                }
-                None => json!({ "direction": "in", "protocol": open, "source_ips": anywhere }),
+            let (what, from) = open.split_once(" from ").unwrap_or((open, "0.0.0.0/0 ::/0"));
+            let mut rule = json!({ "direction": "in", "source_ips": from.split(' ').collect::<Vec<_>>() });
+            let (protocol, port) = what.split_once('/').map_or((what, None), |(protocol, port)| (protocol, Some(port)));
+            rule["protocol"] = protocol.into();
+            if let Some(port) = port {
+                rule["port"] = port.into();
             }
+            rule
         })
         .collect()
+}
+
+/// Writes a fingerprint into a server's label, beside the labels it has.
+async fn vouch(api: Hcloud<'_>, resource: &Resource) -> Result<(), Failure> {
+    let Spec::Vouch(spec) = &resource.spec else { return Err(not_ours(resource)) };
+    let project = Project::load(api, &["server"], Some(resource.owner.as_str())).await?;
+    let name = format!("{}-{}", resource.owner, spec.server);
+    let server = project.servers.iter().find(|server| server.name == name).ok_or_else(|| not_ours(resource))?;
+    let trouble = |e: ssh_key::Error| Failure::new(Kind::Failed, "not a fingerprint").because(e);
+    let fingerprint: Fingerprint = spec.fingerprint.to_string().parse().map_err(trouble)?;
+    let label = match spec.what {
+        VouchFor::Used => HOST_KEY,
+        VouchFor::Born => BORN_KEY,
+    };
+    let mut labels = server.labels.clone();
+    labels.insert(label.to_owned(), BASE32_NOPAD.encode(fingerprint.as_bytes()));
+    api.put(&format!("/servers/{}", server.id), json!({ "labels": labels })).await?;
+    Ok(())
 }
 
 async fn update(api: Hcloud<'_>, resource: &Resource, fields: &[FieldChange], report: &Report) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use data_encoding::{BASE32_NOPAD, BASE64_NOPAD};
 
+use crate::model::access::{Vouch, VouchFor};
 use crate::model::cloud;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
@@ -9,7 +10,9 @@ use crate::model::resource::{Address, Fields, Observed, Owned, Resource, Spec};
 use crate::model::value::Value;
 use crate::providers::hetzner::api::Hcloud;
 use crate::providers::hetzner::sizes::satisfies;
-use crate::providers::hetzner::wire::{Firewall, HOST_KEY, Labelled, PrimaryIp, Rule, Server, SshKey, Volume};
+use crate::providers::hetzner::wire::{
+    BORN_KEY, Firewall, HOST_KEY, Labelled, PrimaryIp, Rule, Server, SshKey, Volume,
+};
 
 /// Everything in the project of the kinds that were asked for.
 #[derive(Debug, Default)]
@@ -33,8 +36,11 @@ impl Project {
         let query: Vec<(&'static str, String)> =
             only.map(|owner| ("label_selector", format!("landfall={owner}"))).into_iter().collect();
         // A server's firewall and volume are known by their identifiers only.
-        let has =
-            |kind: &str| kinds.contains(&kind) || kinds.contains(&"server") && matches!(kind, "firewall" | "volume");
+        let has = |kind: &str| {
+            kinds.contains(&kind)
+                || kinds.contains(&"server") && matches!(kind, "firewall" | "volume")
+                || kinds.contains(&"vouch") && kind == "server"
+        };
         let (ssh_keys, primary_ips, firewalls, volumes, servers) = tokio::try_join!(
             list_if(has("ssh-key"), api, "/ssh_keys", "ssh_keys", &query),
             list_if(has("primary-ip"), api, "/primary_ips", "primary_ips", &query),
@@ -82,6 +88,11 @@ impl Project {
             Spec::Server(spec) => named(&self.servers, resource, |server| {
                 (self.server_fields(server, spec, &resource.cloud_name()), outputs(server))
             }),
+            Spec::Vouch(spec) => {
+                let name = format!("{}-{}", resource.owner, spec.server);
+                let server = self.servers.iter().find(|s| s.name == name && s.is_owned_by(&resource.owner));
+                server.map_or(Observed::Absent, |server| vouch(server, spec))
+            }
             _ => Observed::Absent,
         }
     }
@@ -177,10 +188,38 @@ fn in_words(rule: &Rule) -> String {
     }
     let mut sources = rule.source_ips.clone();
     sources.sort();
-    if rule.direction != "in" || sources != ["0.0.0.0/0", "::/0"] {
-        text = format!("{text} {} {}", rule.direction, sources.join(" "));
+    match (rule.direction.as_str(), sources == ["0.0.0.0/0", "::/0"]) {
+        ("in", true) => text,
+        ("in", false) => format!("{text} from {}", sources.join(" ")),
+        (direction, _) => format!("{text} {direction} {}", sources.join(" ")),
     }
-    text
+}
+
+/// The fingerprint a label of a server holds.
+pub(super) fn fingerprint(server: &Server, label: &str) -> Option<String> {
+    let digest = BASE32_NOPAD.decode(server.labels.get(label)?.to_uppercase().as_bytes()).ok()?;
+    Some(format!("SHA256:{}", BASE64_NOPAD.encode(&digest)))
+}
+
+/// Every host key the labels vouch for: one, or two with a space between while one gives way to the other.
+fn host_keys(server: &Server) -> Option<String> {
+    let mut keys = vec![fingerprint(server, HOST_KEY)?];
+    keys.extend(fingerprint(server, BORN_KEY).filter(|born| *born != keys[0]));
+    Some(keys.join(" "))
+}
+
+fn vouch(server: &Server, spec: &Vouch) -> Observed {
+    let label = match spec.what {
+        VouchFor::Used => HOST_KEY,
+        VouchFor::Born => BORN_KEY,
+    };
+    let Some(key) = fingerprint(server, label) else { return Observed::Absent };
+    let mut outputs: Vec<_> = host_keys(server).into_iter().map(|keys| ("host_key", keys)).collect();
+    if spec.what == VouchFor::Born {
+        outputs.push(("vouched_key", key.clone()));
+    }
+    // A label goes with its server.
+    Observed::Present { fields: Fields::from([("fingerprint", key.into())]), outputs, ours: false }
 }
 
 fn outputs(server: &Server) -> Vec<(&'static str, String)> {
@@ -190,11 +229,7 @@ fn outputs(server: &Server) -> Vec<(&'static str, String)> {
         Some((network, _)) => format!("{network}1"),
         None => v6.ip.clone(),
     });
-    let host_key = server
-        .labels
-        .get(HOST_KEY)
-        .and_then(|label| BASE32_NOPAD.decode(label.to_uppercase().as_bytes()).ok())
-        .map(|digest| format!("SHA256:{}", BASE64_NOPAD.encode(&digest)));
+    let host_key = host_keys(server);
     [("address", ipv4.clone().or_else(|| ipv6.clone())), ("ipv4", ipv4), ("ipv6", ipv6), ("host_key", host_key)]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))

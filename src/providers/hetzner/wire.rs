@@ -12,6 +12,8 @@ pub(super) const OWNER: &str = "landfall";
 /// The label that holds the fingerprint of a server's host key: SHA-256 in base32, because label values
 /// may hold letters, digits, `-`, `_` and `.` only, and at most 63 of them.
 pub(super) const HOST_KEY: &str = "landfall-host-key";
+/// The same for the key that was born on the host.
+pub(super) const BORN_KEY: &str = "landfall-host-key-born";
 
 /// Labels.
 pub(super) type Labels = BTreeMap<String, String>;

@@ -4,11 +4,14 @@ use crate::model::diff::{ReadyChange, Verb};
 use crate::model::failure::Failure;
 use crate::model::resource::Spec;
 use crate::model::secret::Keys;
-use crate::providers::host::facts::{MADE, MARKS, Questions, made_line};
+use crate::providers::host::facts::{MADE, MARKS, made_line};
+use crate::providers::host::guard::{self, GUARD, WINDOW};
 use crate::providers::host::kinds;
+use crate::providers::host::questions::Questions;
 use crate::providers::host::script::{Script, quote, words};
 
 const FUNCTIONS: &str = include_str!("../../../templates/host-functions");
+const GUARD_FUNCTIONS: &str = include_str!("../../../templates/host-guard");
 
 /// The file that is made on the host when the user wants to stop this run; the script looks for it before
 /// each change. `mark` tells runs apart.
@@ -25,8 +28,12 @@ pub(super) fn script(
     mark: &str,
 ) -> Result<String, Failure> {
     let mut out = Script::default();
-    out.line(format!("mark={mark} marks={MARKS} made={MADE} stop={}", stop_file(mark)));
+    // The script looks five times a second.
+    let window = WINDOW * 5;
+    out.line(format!("mark={mark} marks={MARKS} made={MADE} stop={} guard={GUARD} window={window}", stop_file(mark)));
     out.line(FUNCTIONS);
+    out.line(GUARD_FUNCTIONS);
+    let token = |index: usize| format!("{}-{index}", mark.trim_end_matches(':'));
 
     let is_install =
         |change: &ReadyChange| matches!(change.resource.spec, Spec::Package(_)) && change.verb == Verb::Create;
@@ -38,6 +45,7 @@ pub(super) fn script(
         out.line("}");
     }
     for (index, change) in changes.iter().enumerate().filter(|(_, c)| !is_install(c)) {
+        guard::arm(index, &change.resource, &token(index), &mut out);
         out.line(format!("change_{index}() {{"));
         match &change.verb {
             Verb::Delete => {
@@ -58,6 +66,7 @@ pub(super) fn script(
     questions.script(mark, &mut out);
     out.line("}");
     out.line("main() {");
+    out.line("undo_what_was_cut_off");
     for change in changes {
         kinds::forget(&change.resource, &mut out);
         if change.verb != Verb::Delete && takes_over(change) {
@@ -67,8 +76,11 @@ pub(super) fn script(
     if !installs.is_empty() {
         out.line(format!("change install_all {}", words(installs.iter().map(|(index, _)| index.to_string()))));
     }
-    for (index, _) in changes.iter().enumerate().filter(|(_, c)| !is_install(c)) {
-        out.line(format!("change change_{index} {index}"));
+    for (index, change) in changes.iter().enumerate().filter(|(_, c)| !is_install(c)) {
+        match change.resource.spec.is_guarded() {
+            true => out.line(format!("guarded change_{index} {index} {}", token(index))),
+            false => out.line(format!("change change_{index} {index}")),
+        };
     }
     out.line("observe");
     out.line("}");
@@ -92,6 +104,8 @@ pub(super) enum Line {
     Done(Vec<usize>),
     /// They failed with this exit status and these last lines of output.
     Failed(Vec<usize>, i32, String),
+    /// The guarded change of this index waits until a new connection has left this token.
+    Prove(String, usize),
     /// The script stopped because the user wanted to.
     Stopped,
     /// Another Landfall changes this host.
@@ -110,6 +124,7 @@ pub(super) fn read(line: &str) -> Line {
             let log = data_encoding::BASE64.decode(log.as_bytes()).unwrap_or_default();
             Line::Failed(indices(list), status.parse().unwrap_or(-1), String::from_utf8_lossy(&log).trim().to_owned())
         }
+        ["prove", token, index] => Line::Prove(token.to_owned(), index.parse().unwrap_or(usize::MAX)),
         ["stopped"] => Line::Stopped,
         ["busy"] => Line::Busy,
         _ => Line::Other,

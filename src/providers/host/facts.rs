@@ -1,4 +1,4 @@
-//! Facts of a host: which are asked for, the one script that asks, and what its answer means.
+//! Facts of a host: what its answer means.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,8 @@ use data_encoding::BASE64;
 
 use crate::model::machine::digest;
 use crate::model::resource::Resource;
-use crate::providers::host::script::{Script, quote, words};
+use crate::providers::host::questions::Questions;
+use crate::providers::host::script::words;
 
 /// Where Landfall keeps its marks on a host.
 pub(super) const MARKS: &str = "/var/lib/landfall/marks";
@@ -15,40 +16,6 @@ pub(super) const MADE: &str = "/var/lib/landfall/made";
 /// The line of that list that says a resource is its playbook's.
 pub(crate) fn made_line(resource: &Resource) -> String {
     format!("{} {}", resource.owner, resource.address)
-}
-
-/// More of a file than this is not sent home to be shown.
-const SHOWN: usize = 64 << 10;
-
-/// What is asked of a host.
-#[derive(Default)]
-pub(super) struct Questions {
-    /// Owner, mode and type of these paths.
-    pub stat: BTreeSet<String>,
-    /// Digests of these files.
-    pub sums: BTreeSet<String>,
-    /// The content of these files, unless their digest is this one.
-    pub texts: BTreeMap<String, String>,
-    /// Digests of all files below these directories.
-    pub trees: BTreeSet<String>,
-    /// The state of these packages.
-    pub packages: BTreeSet<String>,
-    /// The state of these units.
-    pub units: BTreeSet<String>,
-    /// These accounts.
-    pub users: BTreeSet<String>,
-    /// These groups.
-    pub groups: BTreeSet<String>,
-    /// The keys that may log in to these accounts.
-    pub authorized: BTreeSet<String>,
-    /// These marks.
-    pub marks: BTreeSet<String>,
-    /// Containers of Compose projects?
-    pub containers: bool,
-    /// The answers of these loopback ports and paths.
-    pub health: BTreeSet<(u16, String)>,
-    /// The variable in these files and the length of its value.
-    pub secrets: BTreeSet<String>,
 }
 
 /// A path's owner, mode and type.
@@ -78,6 +45,27 @@ pub(super) struct Unit {
     pub file: String,
     /// `active`, `inactive`, `failed`, …
     pub active: String,
+    /// systemd looked at the unit's conditions and found that it has no place on this machine, such as a
+    /// clock to set in a container.
+    pub out_of_place: bool,
+}
+
+/// Whether an account can be used, as shadow(5) has it. The password itself is never asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Account {
+    /// Its password is one that locks it.
+    pub locked: bool,
+    /// It, or its password, ends some day or has ended.
+    pub expires: bool,
+}
+
+/// A setting of the kernel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Knob {
+    /// Its value, words with a space between.
+    pub value: String,
+    /// Can this host set it?
+    pub ours: bool,
 }
 
 /// What a host answered.
@@ -109,88 +97,40 @@ pub(super) struct Facts {
     pub health: BTreeMap<(u16, String), u16>,
     /// Variable and length by path.
     pub secrets: BTreeMap<String, (String, usize)>,
+    /// `ID` and `VERSION_ID` of os-release, and its `PRETTY_NAME`.
+    pub system: [String; 3],
+    /// MD5 digests of files: digest, two spaces and path.
+    pub md5: BTreeSet<String>,
+    /// What dpkg says of the files that packages brought, in the same form.
+    pub conffiles: BTreeSet<String>,
+    /// Is the host a container, so that its kernel is another machine's?
+    pub in_container: bool,
+    /// By account.
+    pub accounts: BTreeMap<String, Account>,
+    /// What `sshd -T` says, line by line; `Err` with its words where it refuses its own configuration.
+    pub sshd: Option<Result<Vec<String>, String>>,
+    /// The digest of all that `sshd -T` says.
+    pub sshd_digest: String,
+    /// Digests of the tables of nftables in force, by name.
+    pub tables: BTreeMap<String, String>,
+    /// Fingerprints of host keys: `used` for the one sshd has, `born` for the one that waits.
+    pub host_keys: BTreeMap<String, String>,
+    /// Settings of the kernel it knows, by path.
+    pub sysctls: BTreeMap<String, Knob>,
+    /// Options in force, by mount point.
+    pub mounts: BTreeMap<String, Vec<String>>,
+    /// Lines of fstab, words with a space between, by mount point.
+    pub fstab: BTreeMap<String, String>,
+    /// The name of the time zone.
+    pub time_zone: String,
+    /// Lines of settings files asked for, by path.
+    pub settings: BTreeMap<String, Vec<String>>,
     /// Lines of the list of what Landfall made.
     pub made: BTreeSet<String>,
     /// What cloud-init said of the first boot, as JSON, where it ran.
     pub first_boot: String,
     /// Did the answer come to its end?
     pub complete: bool,
-}
-
-impl Questions {
-    /// The lines of a script that ask everything, each answer line beginning with `mark`. They write to
-    /// file descriptor 3, change nothing, and need no more processes than there are kinds of questions.
-    pub(super) fn script(&self, mark: &str, out: &mut Script) {
-        out.line(format!("if [ -e {MADE} ]; then while IFS= read -r line; do printf '{mark}made\\t%s\\n' \"$line\"; done <{MADE} >&3; fi"));
-        if !self.stat.is_empty() {
-            let paths = words(&self.stat);
-            out.line(format!("stat --printf='{mark}stat\\t%a\\t%U:%G\\t%F\\t%n\\n' -- {paths} >&3 2>/dev/null"));
-        }
-        self.ask_sums(mark, out);
-        for tree in &self.trees {
-            let tree = quote(tree);
-            out.line(format!("[ -d {tree} ] && find {tree} -type f -exec sha256sum -- {{}} + 2>/dev/null | while IFS= read -r line; do printf '{mark}tree\\t%s\\t%s\\n' {tree} \"$line\"; done >&3"));
-        }
-        if !self.packages.is_empty() {
-            let names = words(&self.packages);
-            out.line(format!("dpkg-query --show --showformat='{mark}package\\t${{Package}}\\t${{db:Status-Status}}\\n' {names} >&3 2>/dev/null"));
-        }
-        if !self.units.is_empty() {
-            let names = words(&self.units);
-            // Answers come in the order of the names, with an empty line between two.
-            out.line(format!("systemctl show --property=LoadState,UnitFileState,ActiveState -- {names} 2>/dev/null | while IFS= read -r line; do printf '{mark}unit\\t%s\\n' \"$line\"; done >&3"));
-        }
-        if !self.users.is_empty() {
-            out.line(format!(
-                "getent passwd {} | while IFS= read -r line; do printf '{mark}user\\t%s\\n' \"$line\"; done >&3",
-                words(&self.users)
-            ));
-        }
-        if !self.groups.is_empty() {
-            out.line(format!(
-                "getent group {} | while IFS= read -r line; do printf '{mark}group\\t%s\\n' \"$line\"; done >&3",
-                words(&self.groups)
-            ));
-        }
-        for user in &self.authorized {
-            // The name was checked to be an account's name, so the tilde is safe to expand.
-            out.line(format!("home=~{user}; if [ -r \"$home/.ssh/authorized_keys\" ]; then while IFS= read -r line || [ -n \"$line\" ]; do printf '{mark}authorized\\t{user}\\t%s\\n' \"$line\"; done <\"$home/.ssh/authorized_keys\" >&3; fi"));
-        }
-        for name in &self.marks {
-            let path = quote(&format!("{MARKS}/{name}"));
-            out.line(format!("if [ -e {path} ]; then IFS= read -r line <{path}; printf '{mark}mark\\t%s\\t%s\\n' {} \"$line\" >&3; fi", quote(name)));
-        }
-        for path in &self.secrets {
-            let path = quote(path);
-            out.line(format!("if [ -e {path} ]; then IFS='=' read -r name value <{path}; printf '{mark}secret\\t%s\\t%s\\t%s\\n' {path} \"$name\" \"${{#value}}\" >&3; value=; fi"));
-        }
-        if self.containers {
-            out.line(format!("command -v docker >/dev/null && docker ps --all --no-trunc --filter label=com.docker.compose.project --format '{mark}container\t{{{{.Label \"com.docker.compose.project\"}}}}\t{{{{.Label \"com.docker.compose.service\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}' >&3 2>/dev/null"));
-        }
-        for (port, path) in &self.health {
-            let url = quote(&format!("http://127.0.0.1:{port}{path}"));
-            out.line(format!("command -v curl >/dev/null && printf '{mark}health\\t{port}\\t%s\\t%s\\n' {} \"$(curl --silent --output /dev/null --max-time 5 --write-out '%{{http_code}}' -- {url})\" >&3", quote(path)));
-        }
-        out.line(format!("printf '{mark}end\\n' >&3"));
-    }
-
-    fn ask_sums(&self, mark: &str, out: &mut Script) {
-        if self.sums.is_empty() {
-            return;
-        }
-        let same: Vec<String> = self.texts.iter().map(|(path, sum)| quote(&format!("{sum}  {path}"))).collect();
-        let shown: Vec<String> = self.texts.keys().map(|path| quote(path)).collect();
-        out.line("while IFS= read -r line; do");
-        out.line(format!("    printf '{mark}sum\\t%s\\n' \"$line\""));
-        if !self.texts.is_empty() {
-            out.line(format!("    case $line in {}) continue ;; esac", same.join("|")));
-            out.line("    path=${line#*  }");
-            out.line(format!("    case $path in {}) printf '{mark}text\\t%s\\t%s\\n' \"$path\" \"$(head -c {SHOWN} -- \"$path\" | base64 -w 0)\" ;; esac", shown.join("|")));
-        }
-        out.line("done >&3 <<LANDFALL");
-        out.line(format!("$(sha256sum -- {} 2>/dev/null)", words(&self.sums)));
-        out.line("LANDFALL");
-    }
 }
 
 impl Facts {
@@ -261,6 +201,51 @@ impl Facts {
                     self.health.insert((port, (*path).to_owned()), status);
                 }
             }
+            ("system", [id, version, pretty]) => self.system = [*id, *version, *pretty].map(str::to_owned),
+            ("account", [name, locked, last, max, expire]) => {
+                // A day of change of 0 means that it must be changed now; see shadow(5).
+                let never = |days: &str| days.is_empty() || days.starts_with('-') || days.len() > 4;
+                let expires = *last == "0" || !never(max) || !expire.is_empty();
+                let account = Account { locked: *locked == "locked", expires };
+                self.accounts.insert((*name).to_owned(), account);
+            }
+            ("sshd", _) => {
+                if let Ok(lines) = self.sshd.get_or_insert_with(|| Ok(vec![])) {
+                    lines.push(rest.to_owned());
+                }
+            }
+            ("md5", _) => {
+                self.md5.insert(rest.to_owned());
+            }
+            ("conffile", _) => {
+                self.conffiles.insert(rest.to_owned());
+            }
+            ("container-host", _) => self.in_container = true,
+            ("sshd-digest", [digest]) => self.sshd_digest = (*digest).to_owned(),
+            ("sshd-refused", [why]) => self.sshd = Some(Err((*why).to_owned())),
+            ("table", [name, digest]) => {
+                self.tables.insert((*name).to_owned(), (*digest).to_owned());
+            }
+            ("host-key", [which, fingerprint]) => {
+                self.host_keys.insert((*which).to_owned(), (*fingerprint).to_owned());
+            }
+            ("knob-ours", [path]) => self.sysctls.entry((*path).to_owned()).or_default().ours = true,
+            ("knob", _) => {
+                if let Some((path, value)) = rest.split_once(':') {
+                    let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
+                    self.sysctls.entry(path.to_owned()).or_default().value = value;
+                }
+            }
+            ("mount", [at, options]) => {
+                self.mounts.insert((*at).to_owned(), options.split(',').map(str::to_owned).collect());
+            }
+            ("fstab", [at, line]) => {
+                self.fstab.insert((*at).to_owned(), (*line).to_owned());
+            }
+            ("time-zone", [name]) => self.time_zone = (*name).to_owned(),
+            ("setting", [path, line]) => {
+                self.settings.entry((*path).to_owned()).or_default().push((*line).to_owned());
+            }
             ("boot", _) => self.first_boot.push_str(rest),
             ("end", _) => self.complete = true,
             _ => {}
@@ -281,6 +266,9 @@ impl Facts {
             Some(("LoadState", value)) => unit.load = value.to_owned(),
             Some(("UnitFileState", value)) => unit.file = value.to_owned(),
             Some(("ActiveState", value)) => unit.active = value.to_owned(),
+            // Both come after the state; a unit that was never started has looked at no condition.
+            Some(("ConditionResult", "no")) => unit.out_of_place = true,
+            Some(("ConditionTimestampMonotonic", "0")) => unit.out_of_place = false,
             _ => {}
         }
     }
@@ -292,6 +280,11 @@ impl Facts {
         let thing = |line: &str| line.splitn(3, '/').nth(2).map(str::to_owned);
         let shared = self.made.iter().any(|line| *line != own && thing(line) == thing(&own));
         self.made.contains(&own) && !shared
+    }
+
+    /// Is the file at `path` still as its package brought it? Then nobody's work is in it.
+    pub(super) fn is_pristine(&self, path: &str) -> bool {
+        self.md5.intersection(&self.conffiles).any(|line| line.split_once("  ").is_some_and(|(_, known)| known == path))
     }
 
     /// The digest of what `paths` hold now, as [`content_digest`] computes it on the host.

@@ -1,20 +1,28 @@
 //! The kinds of things on a host: what to ask, what the answer means, how to make it so, how to undo it.
 
+pub(super) mod access;
 pub(super) mod account;
 pub(super) mod compose;
 pub(super) mod files;
 pub(super) mod software;
+pub(super) mod tuning;
 
 use crate::model::failure::Failure;
 use crate::model::resource::{Observed, Resource, Spec};
 use crate::model::secret::Keys;
-use crate::providers::host::facts::{self, Facts, Questions};
+use crate::providers::host::facts::{self, Facts};
+use crate::providers::host::questions::Questions;
 use crate::providers::host::script::Script;
 
 /// Adds what must be known of `resource` to the questions. Fails when a secret it holds is missing.
 pub(super) fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Questions) -> Result<(), Failure> {
     match &resource.spec {
-        Spec::File(spec) => files::ask_file(spec, keys, questions)?,
+        Spec::File(spec) => {
+            if resource.on.as_ref().is_some_and(|at| !at.made_by_us) {
+                questions.pristine.insert(spec.path.clone());
+            }
+            files::ask_file(spec, keys, questions)?;
+        }
         Spec::Directory(spec) => files::ask_directory(spec, questions),
         Spec::GeneratedSecret(spec) => files::ask_secret(spec, questions),
         Spec::Package(spec) => software::ask_package(spec, questions),
@@ -23,6 +31,13 @@ pub(super) fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Question
         Spec::User(spec) => account::ask_user(spec, questions),
         Spec::AuthorizedKey(spec) => account::ask_key(spec, questions),
         Spec::Compose(spec) => compose::ask(spec, questions),
+        Spec::Sshd(spec) => access::ask_sshd(spec, questions),
+        Spec::Nftables(spec) => access::ask_table(spec, questions),
+        Spec::BornKey(_) | Spec::KeyInUse(_) => access::ask_host_keys(questions),
+        Spec::Sysctl(spec) => tuning::ask_sysctl(spec, questions),
+        Spec::Mount(spec) => tuning::ask_mount(spec, questions),
+        Spec::TimeZone(_) => questions.time_zone = true,
+        Spec::Settings(spec) => tuning::ask_settings(spec, questions),
         _ => {}
     }
     Ok(())
@@ -30,6 +45,16 @@ pub(super) fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Question
 
 /// What the facts say of `resource`.
 pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Result<Observed, Failure> {
+    // Two kinds give what they read; everything else gives what it was told to.
+    let told = match &resource.spec {
+        Spec::BornKey(_) => Some(access::read_born(facts)),
+        Spec::KeyInUse(spec) => Some(access::read_used(spec, facts)),
+        _ => None,
+    };
+    if let Some(told) = told {
+        let ours = facts.is_ours(resource);
+        return Ok(told.map_or(Observed::Absent, |(fields, outputs)| Observed::Present { fields, outputs, ours }));
+    }
     let fields = match &resource.spec {
         Spec::File(spec) => files::read_file(spec, keys, facts)?,
         Spec::Directory(spec) => files::read_directory(spec, facts),
@@ -40,12 +65,20 @@ pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Resul
         Spec::User(spec) => account::read_user(spec, facts),
         Spec::AuthorizedKey(spec) => account::read_key(spec, facts),
         Spec::Compose(spec) => compose::read(spec, facts),
+        Spec::Sshd(spec) => access::read_sshd(spec, facts),
+        Spec::Nftables(spec) => access::read_table(spec, facts),
+        Spec::Sysctl(spec) => tuning::read_sysctl(spec, facts),
+        Spec::Mount(spec) => tuning::read_mount(spec, facts),
+        Spec::TimeZone(_) => tuning::read_time_zone(facts),
+        Spec::Settings(spec) => tuning::read_settings(spec, facts),
         _ => None,
     };
-    // On a host that was there before Landfall, a file that nobody handed over is somebody's own.
+    // On a host that was there before Landfall, a file that nobody handed over is somebody's own, unless it is
+    // as its package brought it.
     let is_elses = resource.on.as_ref().is_some_and(|at| !at.made_by_us)
         && matches!(resource.spec, Spec::File(_))
-        && !facts.made.contains(&facts::made_line(resource));
+        && !facts.made.contains(&facts::made_line(resource))
+        && !facts.is_pristine(&resource.address.name);
     if let Some(fields) = &fields
         && is_elses
         && fields.get("content") != resource.spec.fields().get("content")
@@ -86,6 +119,14 @@ pub(super) fn make(resource: &Resource, keys: &dyn Keys, out: &mut Script) -> Re
         Spec::User(spec) => account::make_user(spec, out),
         Spec::AuthorizedKey(spec) => account::make_key(spec, out),
         Spec::Compose(spec) => compose::make(spec, out),
+        Spec::Sshd(spec) => access::make_sshd(spec, out),
+        Spec::Nftables(spec) => access::make_table(spec, out),
+        Spec::BornKey(_) => access::make_born(out),
+        Spec::KeyInUse(spec) => access::make_used(spec, out)?,
+        Spec::Sysctl(spec) => tuning::make_sysctl(spec, out),
+        Spec::Mount(spec) => tuning::make_mount(spec, out),
+        Spec::TimeZone(spec) => tuning::make_time_zone(spec, out),
+        Spec::Settings(spec) => tuning::make_settings(spec, out),
         _ => {}
     }
     Ok(())
@@ -103,6 +144,12 @@ pub(super) fn unmake(resource: &Resource, out: &mut Script) {
         Spec::User(spec) => account::unmake_user(spec, out),
         Spec::AuthorizedKey(spec) => account::unmake_key(spec, out),
         Spec::Compose(spec) => compose::unmake(spec, out),
+        Spec::Sshd(spec) => access::unmake_sshd(spec, out),
+        Spec::Nftables(spec) => access::unmake_table(spec, out),
+        Spec::BornKey(_) => access::unmake_born(out),
+        Spec::Sysctl(spec) => tuning::unmake_sysctl(spec, out),
+        Spec::Mount(spec) => tuning::unmake_mount(spec, out),
+        Spec::Settings(spec) => tuning::unmake_settings(spec, out),
         _ => {}
     }
 }

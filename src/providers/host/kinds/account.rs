@@ -3,7 +3,8 @@
 use crate::model::machine::{AuthorizedKey, User};
 use crate::model::resource::Fields;
 use crate::model::value::Value;
-use crate::providers::host::facts::{Facts, Questions};
+use crate::providers::host::facts::Facts;
+use crate::providers::host::questions::Questions;
 use crate::providers::host::script::{Script, quote, words};
 
 pub(super) fn ask_user(spec: &User, questions: &mut Questions) {
@@ -15,7 +16,13 @@ pub(super) fn read_user(spec: &User, facts: &Facts) -> Option<Fields> {
     let shell = facts.users.get(&spec.name)?;
     let is_in = |group: &&String| facts.groups.get(*group).is_some_and(|members| members.contains(&spec.name));
     let groups = spec.groups.iter().filter(is_in).map(String::as_str);
-    Some(Fields::from([("shell", shell.as_str().into()), ("groups", Value::texts(groups))]))
+    let account = facts.accounts.get(&spec.name)?;
+    Some(Fields::from([
+        ("shell", shell.as_str().into()),
+        ("groups", Value::texts(groups)),
+        ("locked", account.locked.into()),
+        ("expires", account.expires.into()),
+    ]))
 }
 
 pub(super) fn make_user(spec: &User, out: &mut Script) {
@@ -26,6 +33,10 @@ pub(super) fn make_user(spec: &User, out: &mut Script) {
     // `*` is no password; `!` would mean a locked account, which sshd with `UsePAM no` refuses.
     out.line(format!("    useradd --create-home --shell {shell} --password '*' {name}"));
     out.line("fi");
+    // An account that is locked stays so only for its password; one that expires would shut its keys out, too.
+    out.line(format!("case $(getent shadow {name} | cut -d : -f 2) in '!'*) usermod --password '*' {name} ;; esac"));
+    out.line(format!("chage --mindays 0 --maxdays -1 --inactive -1 --expiredate -1 {name}"));
+    out.line(format!("case $(getent shadow {name} | cut -d : -f 3) in 0) chage --lastday -1 {name} ;; esac"));
     if !spec.groups.is_empty() {
         out.line(format!("usermod --append --groups {} {name}", quote(&spec.groups.join(","))));
     }

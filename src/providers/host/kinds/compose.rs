@@ -2,7 +2,8 @@
 
 use crate::model::machine::Compose;
 use crate::model::resource::Fields;
-use crate::providers::host::facts::{Facts, MARKS, Questions, content_digest};
+use crate::providers::host::facts::{Facts, MARKS, content_digest};
+use crate::providers::host::questions::Questions;
 use crate::providers::host::script::{Script, quote, words};
 
 /// How many seconds an app may take to become healthy.

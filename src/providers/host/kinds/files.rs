@@ -5,7 +5,8 @@ use crate::model::machine::{Directory, File, GeneratedSecret, digest, tree_field
 use crate::model::resource::Fields;
 use crate::model::secret::Keys;
 use crate::model::value::Value;
-use crate::providers::host::facts::{Facts, Questions};
+use crate::providers::host::facts::Facts;
+use crate::providers::host::questions::Questions;
 use crate::providers::host::script::{Script, quote, words};
 
 /// The bytes of a file, with its secrets filled in; `None` while an output in it is not known. Fails as

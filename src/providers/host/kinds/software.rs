@@ -3,7 +3,8 @@
 use crate::model::machine::{Command, Package, Service, TakeUp};
 use crate::model::resource::Fields;
 use crate::model::value::Value;
-use crate::providers::host::facts::{Facts, MARKS, Questions, content_digest};
+use crate::providers::host::facts::{Facts, MARKS, content_digest};
+use crate::providers::host::questions::{IN_CONTAINER, Questions};
 use crate::providers::host::script::{Script, quote, words};
 
 pub(super) fn ask_package(spec: &Package, questions: &mut Questions) {
@@ -24,6 +25,7 @@ fn service_mark(spec: &Service) -> String {
 
 pub(super) fn ask_service(spec: &Service, questions: &mut Questions) {
     questions.units.insert(spec.unit.clone());
+    questions.container |= spec.own_kernel;
     questions.sums.extend(spec.reads.iter().cloned());
     if !spec.reads.is_empty() {
         questions.marks.insert(service_mark(spec));
@@ -36,11 +38,9 @@ pub(super) fn read_service(spec: &Service, facts: &Facts) -> Option<Fields> {
     let up_to_date = spec.reads.is_empty() || facts.marks.get(&service_mark(spec)) == Some(&current);
     // A static unit cannot be enabled and needs not be.
     let enabled = matches!(unit.file.as_str(), "enabled" | "static" | "alias" | "generated");
-    Some(Fields::from([
-        ("enabled", enabled.into()),
-        ("active", (unit.active == "active").into()),
-        ("up_to_date", up_to_date.into()),
-    ]))
+    let rests = unit.out_of_place || spec.own_kernel && facts.in_container;
+    let is_active = unit.active == "active" || rests;
+    Some(Fields::from([("enabled", enabled.into()), ("active", is_active.into()), ("up_to_date", up_to_date.into())]))
 }
 
 pub(super) fn make_service(spec: &Service, out: &mut Script) {
@@ -57,6 +57,9 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
     out.line("systemctl daemon-reload");
     out.line(format!("systemctl unmask --quiet -- {unit}"));
     out.line(format!("systemctl enable --quiet -- {unit}"));
+    if spec.own_kernel {
+        out.line(format!("! {IN_CONTAINER} || return 0"));
+    }
     out.line(format!("if ! systemctl is-active --quiet -- {unit}; then"));
     out.line(format!("    systemctl reset-failed -- {unit} 2>/dev/null || :"));
     out.line(format!("    systemctl start -- {unit} || {explain}"));

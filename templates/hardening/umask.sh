@@ -1,0 +1,3 @@
+# Written by Landfall. New files are for their owner and group; crashing programs leave no dumps.
+umask 027
+ulimit -c 0
