@@ -184,7 +184,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "idle-sessions",
         since: Profile::Strict,
-        does: "a shell at which nobody types for a quarter of an hour ends",
+        does: "a shell at which nobody types for ten minutes ends",
         protects: "A terminal left open on somebody else's desk.",
         judged_by: "Lynis SHLL-6220; OpenSCAP accounts_tmout",
         make: idle_sessions,
@@ -208,7 +208,10 @@ fn time(ground: &Ground<'_>) -> Vec<Resource> {
 
 fn accounts(ground: &Ground<'_>) -> Vec<Resource> {
     let mut all = ground.packages(&["libpam-pwquality", "cracklib-runtime"]);
-    all.push(ground.file("/etc/security/pwquality.conf.d/landfall.conf", template!("pwquality.conf")));
+    // In the file itself: auditors do not look at its drop-ins.
+    let mut quality = vec![("minlen", "= 15"), ("minclass", "= 4"), ("maxrepeat", "= 3")];
+    quality.extend([("dcredit", "= -1"), ("ucredit", "= -1"), ("lcredit", "= -1"), ("ocredit", "= -1")]);
+    all.push(ground.settings("/etc/security/pwquality.conf", &quality));
     let mut values = vec![("PASS_MIN_DAYS", "1"), ("PASS_MAX_DAYS", "365"), ("PASS_WARN_AGE", "7")];
     values.extend([("ENCRYPT_METHOD", "YESCRYPT"), ("LOGIN_RETRIES", "3"), ("LOGIN_TIMEOUT", "60")]);
     values.extend([("SHA_CRYPT_MIN_ROUNDS", "65536"), ("SHA_CRYPT_MAX_ROUNDS", "65536")]);
