@@ -178,7 +178,13 @@ fn resources(at: &HostAt) -> Vec<Resource> {
         specs.push((
             "service",
             unit.into(),
-            Spec::Service(Service { unit: unit.into(), reads, take_up: TakeUp::Restart, own_kernel: false }),
+            Spec::Service(Service {
+                unit: unit.into(),
+                reads,
+                take_up: TakeUp::Restart,
+                unit_files: vec![],
+                own_kernel: false,
+            }),
         ));
     }
     for number in 0..5 {

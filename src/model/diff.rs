@@ -105,7 +105,7 @@ pub fn take_up(changes: &mut [Change]) {
     for change in changes.iter_mut().filter(|change| change.is_keep()) {
         let place = &change.resource.address.place;
         let touched = |path: &String| changing.iter().any(|(at, changed)| at == place && changed == path);
-        if change.resource.spec.reads().iter().any(touched) {
+        if change.resource.spec.reads().any(touched) {
             let stale = FieldChange { field: "up_to_date", from: Some(false.into()), to: Some(true.into()) };
             change.verb = Verb::Update(vec![stale]);
         }
@@ -230,6 +230,7 @@ mod tests {
                 unit: "a.service".into(),
                 reads: vec![reads.into()],
                 take_up: TakeUp::Reload,
+                unit_files: vec![],
                 own_kernel: false,
             })
         };

@@ -163,6 +163,8 @@ pub struct Service {
     pub reads: Vec<String>,
     /// How it reads them again.
     pub take_up: TakeUp,
+    /// Files of the unit itself; it is restarted when they have changed since it started.
+    pub unit_files: Vec<String>,
     /// Does it work on the kernel itself, so that it rests on a host that shares its kernel with others?
     pub own_kernel: bool,
 }

@@ -145,12 +145,13 @@ impl Spec {
     }
 
     /// The paths it must have read since they last changed.
-    pub fn reads(&self) -> &[String] {
-        match self {
-            Spec::Service(spec) => &spec.reads,
-            Spec::Compose(spec) => &spec.reads,
-            _ => &[],
-        }
+    pub fn reads(&self) -> impl Iterator<Item = &String> {
+        let (reads, more): (&[String], &[String]) = match self {
+            Spec::Service(spec) => (&spec.reads, &spec.unit_files),
+            Spec::Compose(spec) => (&spec.reads, &[]),
+            _ => (&[], &[]),
+        };
+        reads.iter().chain(more)
     }
 
     /// The rules the planner follows for this kind.

@@ -17,6 +17,7 @@ use crate::steps::{About, Needs, Site, Source, Sources, Step};
 
 mod checks;
 mod composefile;
+mod limits;
 
 /// The step itself.
 pub struct AppStep;
@@ -47,6 +48,14 @@ pub struct AppAnswers {
     pub host: Option<String>,
     /// A path that answers with success when the app is healthy, such as `/healthz`.
     pub health: Option<String>,
+    /// The memory the container of an `image` may use, such as `512m` or `2g`; `none` for no limit. Default `1g`.
+    /// A compose file says it itself.
+    pub memory: Option<String>,
+    /// What the container of an `image` may do beyond an ordinary program, such as `["NET_ADMIN"]`. Default: what
+    /// images need that begin as root and then become somebody else. A compose file says it itself.
+    pub capabilities: Option<Vec<String>>,
+    /// May the container of an `image` write nowhere but to /tmp, /run and its volumes? Default no.
+    pub read_only: Option<bool>,
     /// Environment variables: literals, outputs or secrets.
     #[serde(default)]
     pub env: BTreeMap<String, Input>,
@@ -106,7 +115,8 @@ impl Step for AppStep {
         About {
             title: "An app",
             summary: "Runs a container image or a compose file, bound to the loopback address so that only the \
-                      proxy reaches it, and waits until it is healthy; or places a folder of static files.",
+                      proxy reaches it, and waits until it is healthy; or places a folder of static files. Containers get limits \
+                      on memory and processes, few capabilities, and no way to more, unless a compose file says otherwise.",
             outputs: &[("url", "where visitors find it; only with `host`")],
         }
     }
@@ -204,6 +214,7 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     let publish = publish.map(|(inside, outside)| format!("127.0.0.1:{outside}:{inside}"));
     let mut files = vec!["compose.yaml".to_owned()];
     let mut services = vec!["app".to_owned()];
+    let mut limited = Vec::new();
     let (file, template, service) = match &answers.compose {
         None => ("compose.yaml", include_str!("../../templates/compose.yaml"), "app".to_owned()),
         Some(path) => {
@@ -217,6 +228,7 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
                     Problem { at: place, message: format!("`{path}`: {}", problem.message), ..problem }
                 })?;
             services = composefile::services(text);
+            limited = composefile::all(text).iter().map(|(name, spec)| limits::missing(name, spec)).collect();
             all.push(file_resource(site, host, &format!("{folder}/compose.yaml"), text.into(), 0o644));
             files.push("compose.landfall.yaml".to_owned());
             ("compose.landfall.yaml", include_str!("../../templates/compose.landfall.yaml"), service)
@@ -225,7 +237,11 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     // No name holds an underscore, so no two playbooks and apps meet in one project.
     let project = format!("{}_{}", site.playbook.name, site.entry.id);
     let context = context! {
-        service, publish, environment, project => &project, env_files => &env_files,
+        service, publish, environment, project => &project, env_files => &env_files, services => limited,
+        memory => answers.memory.as_deref().or(Some(limits::MEMORY)).filter(|memory| *memory != "none"),
+        processes => limits::PROCESSES,
+        capabilities => answers.capabilities.clone().unwrap_or_else(|| limits::CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()),
+        read_only => answers.read_only.unwrap_or(false),
         image => answers.image.clone().unwrap_or_default(),
     };
     let content = render(file, template, context, held)

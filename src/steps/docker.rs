@@ -3,11 +3,12 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
-use crate::model::machine::{Check, File, Package, Service, TakeUp};
+use crate::model::machine::{Check, File, HostAt, Package, Service, TakeUp};
 use crate::model::name::Name;
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
+use crate::model::system::System;
 use crate::steps::{About, Needs, Site, Step};
 
 /// The step itself.
@@ -32,7 +33,8 @@ impl Step for DockerStep {
         About {
             title: "Docker",
             summary: "Installs the Docker engine and its Compose plugin from the distribution. Logs are kept in \
-                      files that rotate, and containers keep running while the engine restarts.",
+                      files that rotate, containers keep running while the engine restarts and cannot gain \
+                      privileges, and once a week images that apps no longer need go, but for the last three.",
             outputs: &[],
         }
     }
@@ -53,13 +55,20 @@ impl Step for DockerStep {
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
         let answers: DockerAnswers = site.entry.answers()?;
         let host = site.host(&answers.on)?;
-        // curl asks an app whether it is healthy; the names are Debian 13's.
-        let mut all: Vec<Resource> = ["docker.io", "docker-cli", "docker-compose", "curl"]
-            .map(|name| {
-                let spec = Package { name: name.to_owned() };
-                site.on_host(&host, "package", name.to_owned(), Spec::Package(spec))
-            })
-            .into();
+        let Some(packages) = packages(host.system) else {
+            return Err(Problem::new(
+                site.entry.place_of("on"),
+                format!("{} brings no Docker Compose 2", host.system.as_str()),
+            )
+            .expected("a server of `image = \"debian-13\"` or `\"ubuntu-24.04\"`")
+            .hint("hardening, the firewall and static sites work there, too"));
+        };
+        // curl asks an app whether it is healthy.
+        let package = |name: &&str| {
+            let spec = Package { name: (*name).to_owned() };
+            site.on_host(&host, "package", (*name).to_owned(), Spec::Package(spec))
+        };
+        let mut all: Vec<Resource> = packages.iter().chain(&["curl"]).map(package).collect();
         let daemon = File {
             path: DAEMON_JSON.to_owned(),
             content: include_str!("../../templates/daemon.json").into(),
@@ -71,13 +80,46 @@ impl Step for DockerStep {
             }),
         };
         all.push(site.on_host(&host, "file", DAEMON_JSON.to_owned(), Spec::File(daemon)));
+        all.extend(prune(site, &host));
         let service = Service {
             unit: "docker.service".to_owned(),
             reads: vec![DAEMON_JSON.to_owned()],
             take_up: TakeUp::Restart,
+            unit_files: vec![],
             own_kernel: false,
         };
         all.push(site.on_host(&host, "service", "docker.service".to_owned(), Spec::Service(service)));
         Ok(all)
     }
+}
+
+/// What the engine and Compose are called in a release; `None` where one of them is missing.
+fn packages(system: System) -> Option<&'static [&'static str]> {
+    match system {
+        System::Debian12 => None,
+        System::Debian13 => Some(&["docker.io", "docker-cli", "docker-compose"]),
+        System::Ubuntu2404 => Some(&["docker.io", "docker-compose-v2"]),
+    }
+}
+
+/// Takes away, once a week, images that apps no longer need.
+fn prune(site: &Site<'_>, host: &HostAt) -> Vec<Resource> {
+    let timer = "/etc/systemd/system/landfall-prune.timer";
+    let files = [
+        ("/usr/local/sbin/landfall-prune", include_str!("../../templates/prune"), 0o755),
+        ("/etc/systemd/system/landfall-prune.service", include_str!("../../templates/landfall-prune.service"), 0o644),
+        (timer, include_str!("../../templates/landfall-prune.timer"), 0o644),
+    ];
+    let file = |(path, text, mode): (&str, &str, u32)| {
+        let owner = ("root".to_owned(), "root".to_owned());
+        let spec = File { path: path.to_owned(), content: text.into(), owner, mode, check: None };
+        site.on_host(host, "file", path.to_owned(), Spec::File(spec))
+    };
+    let mut all: Vec<Resource> = files.into_iter().map(file).collect();
+    let unit = "landfall-prune.timer".to_owned();
+    let unit_files = vec![timer.to_owned()];
+    let service =
+        Service { unit: unit.clone(), reads: vec![], take_up: TakeUp::Restart, unit_files, own_kernel: false };
+    all.push(site.on_host(host, "service", unit, Spec::Service(service)));
+    all
 }

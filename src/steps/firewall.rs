@@ -194,8 +194,13 @@ impl Step for FirewallStep {
             check: None,
         };
         let table = Nftables { table: "landfall".into(), path: RULES.into(), text: rules(site, &answers, host.port)? };
-        let service =
-            Service { unit: UNIT.into(), reads: vec![unit.clone()], take_up: TakeUp::Restart, own_kernel: false };
+        let service = Service {
+            unit: UNIT.into(),
+            reads: vec![unit.clone()],
+            take_up: TakeUp::Restart,
+            unit_files: vec![],
+            own_kernel: false,
+        };
         Ok(vec![
             site.on_host(&host, "package", "nftables".into(), Spec::Package(Package { name: "nftables".into() })),
             site.on_host(&host, "file", unit, Spec::File(unit_file)),
@@ -261,16 +266,30 @@ fn rules(site: &Site<'_>, answers: &FirewallAnswers, ssh: u16) -> Result<String,
     }
 }
 
-/// What the provider's firewall in front of `server` lets in, in the words of [`crate::model::cloud::Firewall`]:
-/// what its step `firewall` says, or the usual without one.
-pub fn of_provider(site: &Site<'_>, server: &Name) -> Result<Vec<String>, Problem> {
-    let mut answers = FirewallAnswers { on: server.clone(), open: usual(), web_from: WebFrom::Anywhere };
+/// The answers of the step `firewall` for `server`, or the usual without one.
+fn answers_for(site: &Site<'_>, server: &Name) -> Result<FirewallAnswers, Problem> {
     for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "firewall") {
         let found: FirewallAnswers = entry.answers()?;
         if found.on == *server {
-            answers = found;
+            return Ok(found);
         }
     }
+    Ok(FirewallAnswers { on: server.clone(), open: usual(), web_from: WebFrom::Anywhere })
+}
+
+/// The networks whose word on a visitor's address counts, with spaces between: those of the proxies that
+/// visitors must come through.
+pub fn trusted_proxies(site: &Site<'_>, server: &Name) -> Result<String, Problem> {
+    Ok(match answers_for(site, server)?.web_from {
+        WebFrom::Cloudflare => CLOUDFLARE.concat().join(" "),
+        WebFrom::Anywhere => String::new(),
+    })
+}
+
+/// What the provider's firewall in front of `server` lets in, in the words of [`crate::model::cloud::Firewall`]:
+/// what its step `firewall` says, or the usual without one.
+pub fn of_provider(site: &Site<'_>, server: &Name) -> Result<Vec<String>, Problem> {
+    let answers = answers_for(site, server)?;
     let mut networks: Vec<&str> = CLOUDFLARE.concat();
     networks.sort_unstable();
     let from = format!(" from {}", networks.join(" "));

@@ -178,13 +178,19 @@ impl Ground<'_> {
 
     fn service(&self, unit: &str, reads: &[&str], take_up: TakeUp) -> Resource {
         let reads = reads.iter().map(|path| (*path).to_owned()).collect();
-        let spec = Service { unit: unit.to_owned(), reads, take_up, own_kernel: false };
+        let spec = Service { unit: unit.to_owned(), reads, take_up, unit_files: vec![], own_kernel: false };
         self.on_host("service", unit, Spec::Service(spec))
     }
 
     /// A service that works on the kernel itself.
     fn kernel_service(&self, unit: &str) -> Resource {
-        let spec = Service { unit: unit.to_owned(), reads: vec![], take_up: TakeUp::Restart, own_kernel: true };
+        let spec = Service {
+            unit: unit.to_owned(),
+            reads: vec![],
+            take_up: TakeUp::Restart,
+            unit_files: vec![],
+            own_kernel: true,
+        };
         self.on_host("service", unit, Spec::Service(spec))
     }
 

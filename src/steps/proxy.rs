@@ -11,12 +11,13 @@ use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
 use crate::steps::app::{AppAnswers, static_root};
 use crate::steps::render::{Held, render};
-use crate::steps::{About, Needs, Site, Step, folder};
+use crate::steps::{About, Needs, Site, Step, firewall, folder};
 
 /// The step itself.
 pub struct ProxyStep;
 
 const CADDYFILE: &str = "/etc/caddy/Caddyfile";
+const UNIT_FILE: &str = "/etc/systemd/system/caddy.service.d/landfall.conf";
 
 /// Which proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -36,6 +37,19 @@ pub enum TlsMode {
     Auto,
     /// From Caddy's own authority, which browsers do not know.
     Internal,
+    /// From the trial authority of Let's Encrypt, which browsers do not know: to see whether names are reachable
+    /// without using up the real one's few tries.
+    Staging,
+}
+
+/// What browsers are told to remember: that your names are only ever visited by HTTPS.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hsts {
+    /// Every subdomain as well, also those that other servers serve.
+    pub subdomains: bool,
+    /// In the lists that browsers are shipped with, too. That is hard to take back, and needs `subdomains`.
+    pub preload: bool,
 }
 
 /// Answers of the step `proxy`.
@@ -52,6 +66,16 @@ pub struct ProxyAnswers {
     /// Where certificates come from.
     #[serde(default)]
     pub tls: TlsMode,
+    /// What browsers are told to remember beyond the name itself, such as `{ subdomains = true }`.
+    #[serde(default)]
+    pub hsts: Hsts,
+    /// The most a visitor may send in one request, such as `10MB`.
+    #[serde(default = "ten_megabytes")]
+    pub max_body: String,
+}
+
+fn ten_megabytes() -> String {
+    "10MB".to_owned()
 }
 
 impl Step for ProxyStep {
@@ -86,6 +110,16 @@ impl Step for ProxyStep {
                     .expected("an address such as \"me@acme.dev\""));
             }
         }
+        if answers.hsts.preload && !answers.hsts.subdomains {
+            return Err(Problem::new(entry.place_of("hsts"), "`preload` without `subdomains`")
+                .expected("`hsts = { subdomains = true, preload = true }`")
+                .hint("browsers' lists take only whole domains"));
+        }
+        let unit = ["KB", "MB", "GB"].iter().find_map(|unit| answers.max_body.strip_suffix(unit));
+        if !unit.is_some_and(|number| number.parse::<u32>().is_ok_and(|size| size > 0)) {
+            return Err(Problem::new(entry.place_of("max_body"), format!("bad size `{}`", answers.max_body))
+                .expected("a size such as \"10MB\""));
+        }
         Ok(Needs::on(entry, &answers.on))
     }
 
@@ -111,7 +145,14 @@ impl Step for ProxyStep {
         let content = render(
             "Caddyfile",
             include_str!("../../templates/Caddyfile"),
-            context! { email => answers.email, sites },
+            context! {
+                email => answers.email,
+                hsts => hsts(answers.hsts),
+                max_body => answers.max_body,
+                staging => answers.tls == TlsMode::Staging,
+                trusted => firewall::trusted_proxies(site, &answers.on)?,
+                sites,
+            },
             Held::default(),
         )
         .map_err(|e| Problem::new(site.entry.at.clone(), format!("cannot write the Caddyfile: {e}")))?;
@@ -131,19 +172,40 @@ impl Step for ProxyStep {
                 user: "caddy",
             }),
         };
+        let unit = File {
+            path: UNIT_FILE.to_owned(),
+            content: include_str!("../../templates/caddy-unit.conf").into(),
+            owner: ("root".to_owned(), "root".to_owned()),
+            mode: 0o644,
+            check: None,
+        };
         let service = Service {
             unit: "caddy.service".to_owned(),
             reads: vec![CADDYFILE.to_owned()],
             take_up: TakeUp::Reload,
+            unit_files: vec![UNIT_FILE.to_owned()],
             own_kernel: false,
         };
         Ok(vec![
             site.on_host(&host, "package", "caddy".into(), Spec::Package(Package { name: "caddy".into() })),
             site.on_host(&host, "directory", logs.path.clone(), Spec::Directory(logs)),
+            site.on_host(&host, "file", UNIT_FILE.into(), Spec::File(unit)),
             site.on_host(&host, "file", CADDYFILE.into(), Spec::File(file)),
             site.on_host(&host, "service", "caddy.service".into(), Spec::Service(service)),
         ])
     }
+}
+
+/// The header's value: two years, and what was asked for beyond the name itself.
+fn hsts(asked: Hsts) -> String {
+    let mut value = "max-age=63072000".to_owned();
+    if asked.subdomains {
+        value += "; includeSubDomains";
+    }
+    if asked.preload {
+        value += "; preload";
+    }
+    value
 }
 
 /// One site per app of this server that has a name.

@@ -78,6 +78,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
                 unit: "probe.service".into(),
                 reads: vec!["/etc/systemd/system/probe.service".into()],
                 take_up: TakeUp::Reload,
+                unit_files: vec![],
                 own_kernel: false,
             }),
         ),

@@ -152,6 +152,24 @@ async fn a_strict_server_with_everything_on_it_satisfies_them_and_shows_no_other
     assert_eq!(world.go(&playbook, Goal::Apply).await.outcome.code, 0);
     at_host("docker rm --force db").await;
 
+    // Caddy's unit, as systemd itself judges it: from 0, safe, to 10, unsafe.
+    let exposure =
+        at_host("systemd-analyze security --no-pager caddy.service | tail -n 1 | grep -oE '[0-9]+[.][0-9]+'").await;
+    assert!(exposure.trim().parse::<f64>().unwrap() <= 2.0, "{exposure}");
+    let limits = at_host("docker inspect --format '{{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}' acme_app-app-1").await;
+    assert_eq!(limits.trim(), "[ALL] [no-new-privileges:true] 1073741824 512");
+    // Four versions of the app ran here: the last three stay when what is no longer needed goes.
+    at_host(
+        "for n in 1 2 3; do docker image inspect registry.test/acme:1 >/dev/null; echo $n >/tmp/n; \
+         tar -C /tmp -cf /tmp/n.tar n; docker import /tmp/n.tar old:$n; done >/dev/null; file=/var/lib/landfall/images/acme_app; \
+         now=$(cat $file); for n in 1 2 3; do docker image inspect --format 'app {{.Id}}' old:$n; done >$file; echo \"$now\" >>$file; \
+         systemctl start landfall-prune",
+    )
+    .await;
+    let kept = at_host("docker image ls --format '{{.Repository}}:{{.Tag}}' | sort").await;
+    assert_eq!(kept.split_whitespace().filter(|name| name.starts_with("old:")).collect::<Vec<_>>(), ["old:2", "old:3"]);
+    assert!(kept.contains("registry.test/db:1"), "what is not an app's is left alone: {kept}");
+
     let (index, tests) = lynis(&machines, id).await;
     println!("Lynis: {} fresh ({} tests), {index} strict ({tests} tests)", fresh.0, fresh.1);
     assert!(index >= 85 && index >= fresh.0 + 25, "Lynis: {} fresh, {index} strict", fresh.0);

@@ -97,6 +97,19 @@ TOKEN    = { secret = "token", generate = 32 }
       "app":
         image: "ghcr.io/acme/web:1"
         restart: unless-stopped
+        security_opt:
+          - no-new-privileges:true
+        cap_drop:
+          - ALL
+        cap_add:
+          - "CHOWN"
+          - "DAC_OVERRIDE"
+          - "FOWNER"
+          - "NET_BIND_SERVICE"
+          - "SETGID"
+          - "SETUID"
+        pids_limit: 512
+        mem_limit: "1g"
         ports:
           - "127.0.0.1:3000:3000"
         environment:
@@ -147,17 +160,30 @@ email = "me@acme.dev"
     insta::assert_snapshot!(content(&desired(apps, &Outputs::new()), "/etc/caddy/Caddyfile"), @r#"
     # Written by Landfall. A change made here is drift, and the next apply takes it back.
     {
+    	# Only root and Caddy itself can change its configuration.
+    	admin unix//run/caddy/admin.sock
     	email me@acme.dev
+    	servers {
+    		timeouts {
+    			read_header 10s
+    			read_body 60s
+    			idle 2m
+    		}
+    		max_header_size 32KB
+    	}
     }
 
     (landfall) {
     	encode zstd gzip
     	header {
-    		Strict-Transport-Security "max-age=31536000"
+    		Strict-Transport-Security "max-age=63072000"
     		X-Content-Type-Options nosniff
     		Referrer-Policy strict-origin-when-cross-origin
     		?X-Frame-Options SAMEORIGIN
     		-Server
+    	}
+    	request_body {
+    		max_size 10MB
     	}
     }
 
@@ -211,4 +237,80 @@ fn two_apps_on_one_port_or_of_one_name_are_refused() {
     );
     let twins = format!("{}{}{proxy}", app("one", "host = \"a.test\""), app("two", "listen = 3001\nhost = \"a.test\""));
     assert!(refused(&twins).contains("two apps are called `a.test`"));
+}
+
+#[test]
+fn containers_are_limited_unless_somebody_says_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let compose = "services:\n  web: {image: a, restart: 'no', mem_limit: 64m, cap_add: [NET_ADMIN]}\n  db: {image: b}\n  \
+                   agent: {image: c, privileged: true, security_opt: ['no-new-privileges:false']}\n";
+    std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+    let text = |steps: &str, path: &str| {
+        let loaded =
+            check(&folder.path().join("p.toml"), &format!("{HEAD}{steps}")).unwrap_or_else(|_| panic!("refused"));
+        content(&steps::desired(&loaded.playbook, &Outputs::new(), &loaded.sources).unwrap(), path)
+    };
+    let app = "[[step]]\nuse = \"app\"\non = \"web\"\nport = 3000\n";
+    insta::assert_snapshot!(text(&format!("{app}compose = \"compose.yaml\"\nservice = \"web\"\n"), "/srv/landfall/acme/app/compose.landfall.yaml"), @r#"
+    # Written by Landfall, and read after compose.yaml: what the playbook says of this app, and limits for the
+    # services that say nothing of them.
+    name: "acme_app"
+    services:
+      "agent":
+        restart: unless-stopped
+        pids_limit: 512
+        mem_limit: "1g"
+      "db":
+        restart: unless-stopped
+        security_opt:
+          - no-new-privileges:true
+        cap_drop:
+          - ALL
+        cap_add:
+          - "CHOWN"
+          - "DAC_OVERRIDE"
+          - "FOWNER"
+          - "NET_BIND_SERVICE"
+          - "SETGID"
+          - "SETUID"
+        pids_limit: 512
+        mem_limit: "1g"
+      "web":
+        security_opt:
+          - no-new-privileges:true
+        pids_limit: 512
+        ports: !override
+          - "127.0.0.1:3000:3000"
+    "#);
+    let loose = text(
+        &format!("{app}image = \"a\"\nmemory = \"none\"\ncapabilities = []\nread_only = true\n"),
+        "/srv/landfall/acme/app/compose.yaml",
+    );
+    assert!(!loose.contains("mem_limit") && !loose.contains("cap_add"), "{loose}");
+    assert!(loose.contains("read_only: true") && loose.contains("- /tmp"), "{loose}");
+}
+
+#[test]
+fn every_measure_can_be_switched_and_says_why_it_is_there() {
+    use landfall::steps::hardening::measures::MEASURES;
+    let resources = |lines: &str| {
+        let step = format!("[[step]]\nuse = \"hardening\"\non = \"web\"\n{lines}\n");
+        let all = desired(&step, &Outputs::new());
+        all.iter().map(|resource| resource.address.to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let (none, baseline, strict) = (
+        resources(&format!(
+            "measures = {{ {} }}",
+            MEASURES.iter().map(|m| format!("{} = false", m.name)).collect::<Vec<_>>().join(", ")
+        )),
+        resources(""),
+        resources("profile = \"strict\""),
+    );
+    assert!(none.is_subset(&baseline) && baseline.is_subset(&strict), "each profile goes further");
+    for measure in MEASURES {
+        let on = resources(&format!("measures = {{ {} = true }}", measure.name));
+        let off = resources(&format!("measures = {{ {} = false }}", measure.name));
+        assert!(on.len() > off.len(), "`{}` changes something", measure.name);
+        assert!(measure.protects.ends_with('.') && measure.protects.len() > 30, "`{}` says why", measure.name);
+    }
 }

@@ -44,6 +44,30 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
     only_for("health", answers.health.is_some(), contained, "static files")?;
     only_for("env", !answers.env.is_empty(), contained, "static files")?;
     only_for("service", answers.service.is_some(), answers.compose.is_some(), "an app without a compose file")?;
+    let is_image = answers.image.is_some();
+    for (key, there) in [
+        ("memory", answers.memory.is_some()),
+        ("capabilities", answers.capabilities.is_some()),
+        ("read_only", answers.read_only.is_some()),
+    ] {
+        only_for(key, there, is_image, "anything but an `image`; a compose file says it for each service")?;
+    }
+    if let Some(memory) = &answers.memory
+        && memory != "none"
+        && !(memory.ends_with(['m', 'g']) && memory[..memory.len() - 1].parse::<u32>().is_ok_and(|size| size > 0))
+    {
+        return Err(Problem::new(entry.place_of("memory"), format!("bad size `{memory}`"))
+            .expected("a size such as \"512m\" or \"2g\", or \"none\""));
+    }
+    if let Some(bad) = answers
+        .capabilities
+        .iter()
+        .flatten()
+        .find(|name| name.is_empty() || !name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+    {
+        return Err(Problem::new(entry.place_of("capabilities"), format!("bad capability `{bad}`"))
+            .expected("a name of capabilities(7) without CAP_, such as \"NET_ADMIN\""));
+    }
     if contained && answers.port.is_none() {
         for (key, there) in [
             ("host", answers.host.is_some()),

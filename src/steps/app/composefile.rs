@@ -80,6 +80,14 @@ pub(crate) fn services(text: &str) -> Vec<String> {
     services.into_iter().filter(|(_, spec)| spec.get("profiles").is_none()).map(|(name, _)| name).collect()
 }
 
+/// Every service's name and what is said of it, in order of name.
+pub(crate) fn all(text: &str) -> Vec<(String, Value)> {
+    let services = serde_saphyr::from_str::<ComposeFile>(text).ok().and_then(|file| file.services).unwrap_or_default();
+    let mut all: Vec<(String, Value)> = services.into_iter().collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
 /// The first published port of a service that is not bound to a loopback address.
 fn public_port(service: &Value) -> Option<String> {
     service.get("ports")?.as_array()?.iter().find_map(|port| match port {

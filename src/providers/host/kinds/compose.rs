@@ -62,6 +62,11 @@ pub(super) fn make(spec: &Compose, out: &mut Script) {
         out.line("    sleep 1");
         out.line("done");
     }
+    // What ran is noted, so that it can be taken away some day, and not before it is no longer needed.
+    let (project, images) = (quote(&spec.project), quote(&format!("/var/lib/landfall/images/{}", spec.project)));
+    out.line("mkdir -p -m 0700 /var/lib/landfall/images");
+    out.line(format!("[ -e {images} ] || : >{images}"));
+    out.line(format!("docker ps --all --quiet --filter label=com.docker.compose.project={project} | xargs --no-run-if-empty docker inspect --format '{{{{index .Config.Labels \"com.docker.compose.service\"}}}} {{{{.Image}}}}' | while IFS= read -r line; do grep -vxF -e \"$line\" {images} >{images}.new || :; printf '%s\\n' \"$line\" >>{images}.new; mv -f {images}.new {images}; done"));
     out.line(format!("leave_mark {} \"$digest\"", quote(&mark(spec))));
 }
 

@@ -19,23 +19,24 @@ pub(super) fn unmake_package(spec: &Package, out: &mut Script) {
     out.line(format!("apt remove {}", quote(&spec.name)));
 }
 
-fn service_mark(spec: &Service) -> String {
-    format!("service.{}", spec.unit)
+/// The marks a service leaves, and the files whose content each of them tells of.
+fn taken_up(spec: &Service) -> Vec<(String, &[String])> {
+    let all = [(format!("service.{}", spec.unit), &spec.reads[..]), (format!("unit.{}", spec.unit), &spec.unit_files)];
+    all.into_iter().filter(|(_, files)| !files.is_empty()).collect()
 }
 
 pub(super) fn ask_service(spec: &Service, questions: &mut Questions) {
     questions.units.insert(spec.unit.clone());
     questions.container |= spec.own_kernel;
-    questions.sums.extend(spec.reads.iter().cloned());
-    if !spec.reads.is_empty() {
-        questions.marks.insert(service_mark(spec));
+    for (mark, files) in taken_up(spec) {
+        questions.sums.extend(files.iter().cloned());
+        questions.marks.insert(mark);
     }
 }
 
 pub(super) fn read_service(spec: &Service, facts: &Facts) -> Option<Fields> {
     let unit = facts.units.get(&spec.unit).filter(|unit| matches!(unit.load.as_str(), "loaded" | "masked"))?;
-    let current = facts.digest_of(&spec.reads);
-    let up_to_date = spec.reads.is_empty() || facts.marks.get(&service_mark(spec)) == Some(&current);
+    let up_to_date = taken_up(spec).iter().all(|(mark, files)| facts.marks.get(mark) == Some(&facts.digest_of(files)));
     // A static unit cannot be enabled and needs not be.
     let enabled = matches!(unit.file.as_str(), "enabled" | "static" | "alias" | "generated");
     let rests = unit.out_of_place || spec.own_kernel && facts.in_container;
@@ -50,9 +51,10 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
         TakeUp::Restart => "restart",
     };
     let explain = format!("{{ systemctl status --no-pager --lines=15 -- {unit} || :; exit 1; }}");
-    if !spec.reads.is_empty() {
+    let marks = taken_up(spec);
+    for (number, (_, files)) in marks.iter().enumerate() {
         // Taken before the service reads its files: a change in between is seen as not taken up.
-        out.line(format!("digest={}", content_digest(&spec.reads)));
+        out.line(format!("digest_{number}={}", content_digest(files)));
     }
     out.line("systemctl daemon-reload");
     out.line(format!("systemctl unmask --quiet -- {unit}"));
@@ -63,19 +65,23 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
     out.line(format!("if ! systemctl is-active --quiet -- {unit}; then"));
     out.line(format!("    systemctl reset-failed -- {unit} 2>/dev/null || :"));
     out.line(format!("    systemctl start -- {unit} || {explain}"));
-    if spec.reads.is_empty() {
-        out.line("fi");
-        return;
+    // A restart takes up everything, so it is looked at first.
+    for (number, (mark, files)) in marks.iter().enumerate().rev() {
+        let verb = if **files == spec.unit_files[..] { "restart" } else { take_up };
+        let mark = quote(&format!("{MARKS}/{mark}"));
+        out.line(format!("elif [ \"$(cat {mark} 2>/dev/null)\" != \"$digest_{number}\" ]; then"));
+        out.line(format!("    systemctl {verb} -- {unit} || {explain}"));
     }
-    let mark = quote(&format!("{MARKS}/{}", service_mark(spec)));
-    out.line(format!("elif [ \"$(cat {mark} 2>/dev/null)\" != \"$digest\" ]; then"));
-    out.line(format!("    systemctl {take_up} -- {unit} || {explain}"));
     out.line("fi");
-    out.line(format!("leave_mark {} \"$digest\"", quote(&service_mark(spec))));
+    for (number, (mark, _)) in marks.iter().enumerate() {
+        out.line(format!("leave_mark {} \"$digest_{number}\"", quote(mark)));
+    }
 }
 
 pub(super) fn forget_service(spec: &Service, out: &mut Script) {
-    out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{}", service_mark(spec)))));
+    for (mark, _) in taken_up(spec) {
+        out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{mark}"))));
+    }
 }
 
 /// The service goes with its package; only our note about it is taken away.
