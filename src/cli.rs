@@ -1,7 +1,9 @@
 //! The command line: what was typed, and what it means.
 
+pub mod audit;
 pub mod go;
 pub mod load;
+pub mod login;
 pub mod rehearse;
 pub mod simulate;
 
@@ -82,6 +84,21 @@ enum Cmd {
         /// Also delete volumes and the data of hosts that stay
         #[arg(long)]
         allow_data_loss: bool,
+    },
+    /// Log in to a server of the playbook, whose key is known from its provider or the playbook
+    Ssh {
+        /// The playbook
+        file: PathBuf,
+        /// The step that made the server [default: the only one]
+        step: Option<String>,
+        /// A command to run there instead of a shell
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Let outside judges look at the playbook's servers: ssh-audit, Lynis, testssl
+    Audit {
+        /// The playbook
+        file: PathBuf,
     },
     /// Do it all on this machine, with simulated clouds and a real local host; costs nothing
     Rehearse {
@@ -172,6 +189,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Cmd::Destroy { file, yes, allow_data_loss } => {
             go::go(&settings(&cli.globals)?, &file, Goal::Destroy, Consent { yes, losing_data: allow_data_loss })
         }
+        Cmd::Ssh { file, step, command } => login::login(&settings(&cli.globals)?, &file, step.as_deref(), &command),
+        Cmd::Audit { file } => audit::audit(&settings(&cli.globals)?, &file),
         Cmd::Rehearse { file, keep, stand_ins } => {
             rehearse::rehearse(&settings(&cli.globals)?, &file, rehearse::Wishes { keep, stand_ins })
         }

@@ -1,7 +1,8 @@
-//! The two ways out: HTTP and SSH. Nothing else in the program touches the world.
+//! The ways out: HTTP, SSH, and other people's programs. Nothing else in the program touches the world.
 
 pub mod http;
 pub mod identity;
+pub mod programs;
 pub mod ssh;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 
 mod destroy;
 mod lanes;
+pub mod places;
 mod settle;
 mod survey;
 mod teller;

@@ -9,6 +9,7 @@ pub mod doors;
 pub mod engine;
 pub mod front;
 pub mod model;
+pub mod probes;
 pub mod providers;
 pub mod rehearsal;
 pub mod steps;

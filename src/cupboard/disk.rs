@@ -36,6 +36,25 @@ pub fn read_playbook(path: &Path) -> Result<String, Failure> {
     })
 }
 
+/// Writes a file of our own in one go: it holds the old content or the new, never a part. Its folder is made.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let new = path.with_extension("new");
+    let write = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|e| {
+        Failure::new(Kind::Failed, format!("cannot write {}", path.display()))
+            .because(e)
+            .hint("is the disk full, or the folder not yours?")
+    })
+}
+
 /// What stands beside a playbook under a path it names.
 pub enum Beside {
     /// A file's content.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64_NOPAD;
-use ssh2::{ErrorCode, ExtendedData, HashType, MethodType, Session};
+use data_encoding::{BASE64, BASE64_NOPAD};
+use ssh2::{ErrorCode, ExtendedData, HashType, HostKeyType, MethodType, Session};
 
 use crate::doors::identity::{self, Identity};
 use crate::model::event::{Progress, Report};
@@ -161,6 +161,20 @@ impl Ssh {
         }
     }
 
+    /// Makes sure that the host is the one it should be and lets us in; gives what an SSH client needs to get in
+    /// by itself.
+    pub async fn guest(&self, id: &HostId, report: &Report) -> Result<Guest, Failure> {
+        let host = self.open(id, report).await?;
+        let session = host.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((key, HostKeyType::Ed25519)) = session.host_key() else {
+            return Err(Failure::new(Kind::Human, format!("the host {} shows no ed25519 key", id.address))
+                .hint("pin the ed25519 key in the playbook: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"));
+        };
+        let place = if id.port == 22 { id.address.to_string() } else { format!("[{}]:{}", id.address, id.port) };
+        let known_hosts = format!("{place} ssh-ed25519 {}\n", BASE64.encode(key));
+        Ok(Guest { known_hosts, identity: self.identity(&id.keys)? })
+    }
+
     /// Proves that one can still get in: a new connection, our key, and `path` made with sudo. Tries a few
     /// times within some seconds, as sshd may be taking up its settings. Fails with what shut us out.
     pub async fn prove(&self, id: &HostId, path: &str, report: &Report) -> Result<(), Failure> {
@@ -209,6 +223,15 @@ impl Ssh {
     pub fn close(&self, id: &HostId) {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id.address, id.port, id.user.clone()));
     }
+}
+
+/// What an SSH client needs to get into a host by itself.
+#[derive(Debug)]
+pub struct Guest {
+    /// A line of a known_hosts file.
+    pub known_hosts: String,
+    /// The key to log in with.
+    pub identity: Identity,
 }
 
 /// Files to make on a host while a script runs there; each is made once.

@@ -374,7 +374,8 @@ fn check_first_boot(result: &str, made_by_us: bool, report: &Report) -> Result<(
         .hint("look at /var/log/cloud-init.log on the host, or destroy it and apply again"))
 }
 
-fn host_id(at: &HostAt) -> Result<HostId, Failure> {
+/// How to reach a host whose address and key are known. Fails while they are not.
+pub fn host_id(at: &HostAt) -> Result<HostId, Failure> {
     let text = |value: &Value| match value {
         Value::Text(text) => text.clone(),
         other => other.to_string(),

@@ -1,5 +1,5 @@
-//! This machine's Docker engine, by its command line. The only file that starts other programs.
-#![expect(clippy::disallowed_types, reason = "this is the one place that starts other programs")]
+//! This machine's Docker engine, by its command line.
+#![expect(clippy::disallowed_types, reason = "the rehearsal's own door")]
 
 use std::io::Write;
 use std::path::Path;

@@ -12,6 +12,7 @@ use landfall::rehearsal::machines::{Birth, LocalHosts, Machines, StandIn};
 use tokio::net::TcpStream;
 
 use crate::bare::{Bare, hosts_are_asked_for, open_hosts};
+use crate::binary::landfall;
 use crate::world::World;
 
 /// ssh-audit's own words on the host at `address`. `tests/lab/setup.sh` installs it; without it, the test fails.
@@ -171,6 +172,25 @@ async fn a_strict_server_with_everything_on_it_satisfies_them_and_shows_no_other
     assert!(kept.contains("registry.test/db:1"), "what is not an app's is left alone: {kept}");
 
     let (index, tests) = lynis(&machines, id).await;
+    // The same through the program, twice: the second time it stands beside the first.
+    let beside = world.folder.path();
+    std::fs::write(beside.join("p.toml"), &playbook).unwrap();
+    let judges = format!("{}/target/judges/bin:{}", env!("CARGO_MANIFEST_DIR"), std::env::var("PATH").unwrap());
+    let audit = || {
+        let output = landfall(beside)
+            .args(["audit", "p.toml"])
+            .env("LANDFALL_HETZNER_URL", &world.served.url)
+            .env("HCLOUD_TOKEN", world.api.token())
+            .env("LANDFALL_SSH_KEY", beside.join("key"))
+            .env("PATH", &judges)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (first, second) = (audit(), audit());
+    assert!(first.contains("0 failures, 0 warnings") && first.contains(&format!("{index} of 100")), "{first}");
+    assert!(!first.contains("before") && second.matches("as before").count() == 2, "{second}");
     println!("Lynis: {} fresh ({} tests), {index} strict ({tests} tests)", fresh.0, fresh.1);
     assert!(index >= 85 && index >= fresh.0 + 25, "Lynis: {} fresh, {index} strict", fresh.0);
     assert!(tests >= fresh.1 && tests >= 250, "no test was left out: {tests} of {}", fresh.1);

@@ -16,6 +16,8 @@ mod hcloud;
 mod hetzner;
 /// The provider `host` on real local hosts: every kind of thing, what goes wrong, and who is let in.
 mod hosts;
+/// Who a server is: keys swapped, born, vouched for; and `landfall ssh`.
+mod identity;
 /// Outside judges of hardened hosts: ssh-audit, Lynis, OpenSCAP, and a port scan.
 mod judges;
 /// The official OpenAPI files, and how requests and answers are held against them.

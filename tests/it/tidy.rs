@@ -14,6 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("providers", &["model", "doors", "providers"]),
     ("engine", &["model", "steps", "doors", "cupboard", "providers", "engine", "text"]),
     ("front", &["model", "front", "text"]),
+    ("probes", &["model", "probes"]),
     ("rehearsal", &["model", "rehearsal"]),
 ];
 
