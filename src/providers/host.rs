@@ -137,8 +137,8 @@ impl Provider for Hosts {
                     Kind::Failed,
                     format!("{} failed on the host with exit status {status}", names.join(", ")),
                 )
-                .because(log)
-                .hint("what was done before it stays done; mend the cause, then run the same command again"))
+                .hint(hint(&log))
+                .because(log))
             }
             Some(Line::Busy) => {
                 Err(Failure::new(Kind::Busy, format!("another Landfall is changing the host {}", at.address))
@@ -165,6 +165,22 @@ impl Provider for Hosts {
 
     async fn remove(&self, _: &Doors, _: &Owned, _: &Report) -> Result<(), Failure> {
         Ok(())
+    }
+}
+
+/// What to do about what a host said when a change failed there.
+fn hint(log: &str) -> &'static str {
+    let says = |words: &[&str]| words.iter().any(|word| log.contains(word));
+    if says(&["is not valid yet", "is not yet valid", "Not live until", "has expired"]) {
+        "is the host's clock right? `date` there tells; then run the same command again"
+    } else if says(&["No space left on device"]) {
+        "make room on the host: `df -h` tells where; then run the same command again"
+    } else if says(&["Temporary failure resolving", "Could not resolve", "Network is unreachable"]) {
+        "the host does not reach the network: look at its DNS and routes; then run the same command again"
+    } else if says(&["Could not get lock", "is another process using it"]) {
+        "another program on the host installs packages: wait until it has ended; then run the same command again"
+    } else {
+        "what was done before it stays done; mend the cause, then run the same command again"
     }
 }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::print_stdout, reason = "a test that was skipped says so")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed, which is what it is for")]
 
+/// Bad days of a host: locks, full disks, mirrors, clocks and names that do not work.
+mod bad_days;
 /// What tests on real local hosts have in common: a bare host, and a look or a change through the provider.
 mod bare;
 /// The program itself, from outside: arguments, exit codes, output, the lock.

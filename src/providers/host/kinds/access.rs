@@ -21,7 +21,7 @@ pub(crate) const RELOAD_SSHD: &str = "if systemctl is-active --quiet ssh.service
 fn place(path: &str, text: &str, mode: &str, out: &mut Script) {
     let new = quote(&format!("{path}.landfall-new"));
     out.line(format!("mkdir -p -- \"$(dirname -- {})\"", quote(path)));
-    out.feed(&format!("cat >{new}"), text.as_bytes());
+    out.feed(&format!("cat >{new} || {{ rm -f -- {new}; exit 1; }}"), text.as_bytes());
     out.line(format!("chmod {mode} -- {new}"));
 }
 

@@ -76,7 +76,8 @@ pub(super) fn make_file(spec: &File, keys: &dyn Keys, out: &mut Script) -> Resul
     out.line(format!("mkdir -p -- \"$(dirname -- {})\"", quote(&spec.path)));
     out.line(format!("rm -f -- {}", quote(&new)));
     out.line("old_umask=$(umask); umask 077");
-    out.feed(&format!("cat >{}", quote(&new)), &bytes);
+    // On a full disk, nothing of it stays behind.
+    out.feed(&format!("cat >{0} || {{ rm -f -- {0}; exit 1; }}", quote(&new)), &bytes);
     out.line("umask \"$old_umask\"");
     out.line(format!("chown {}:{} -- {}", quote(&spec.owner.0), quote(&spec.owner.1), quote(&new)));
     out.line(format!("chmod {:04o} -- {}", spec.mode, quote(&new)));

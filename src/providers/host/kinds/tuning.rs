@@ -32,7 +32,10 @@ pub(super) fn read_sysctl(spec: &Sysctl, facts: &Facts) -> Option<Fields> {
 pub(super) fn make_sysctl(spec: &Sysctl, out: &mut Script) {
     let path = quote(&spec.path);
     out.line(format!("save_original {path}"));
-    out.feed(&format!("cat >{path}.landfall-new"), spec.text().as_bytes());
+    out.feed(
+        &format!("cat >{path}.landfall-new || {{ rm -f -- {path}.landfall-new; exit 1; }}"),
+        spec.text().as_bytes(),
+    );
     out.line(format!("chmod 0644 -- {path}.landfall-new"));
     out.line(format!("mv -fT -- {path}.landfall-new {path}"));
     out.line("set_knob() { [ ! -w \"$1\" ] || printf '%s\\n' \"$2\" >\"$1\" || { echo \"the kernel refuses $2 for $1\"; return 1; }; }");
