@@ -192,7 +192,7 @@ fn resources(at: &HostAt) -> Vec<Resource> {
         specs.push((
             "user",
             name.clone(),
-            Spec::User(User { name: name.clone(), shell: "/bin/sh".into(), groups: vec!["users".into()] }),
+            Spec::User(User { name: name.clone(), shell: Some("/bin/sh".into()), groups: vec!["users".into()] }),
         ));
         let key = at.keys[0].clone();
         specs.push(("authorized-key", format!("{name}/1"), Spec::AuthorizedKey(AuthorizedKey { user: name, key })));

@@ -386,7 +386,7 @@ fn connect(id: &HostId, identity: &Identity, patience: Duration) -> Result<(Sess
         .map_err(|e| unreachable(e.to_string()))?;
     let _ = stream.set_nodelay(true);
     let mut session = Session::new().map_err(|e| unreachable(e.message().to_owned()))?;
-    session.set_timeout(20_000);
+    session.set_timeout(u32::try_from(patience.as_millis() * 2).unwrap_or(u32::MAX));
     session.set_tcp_stream(stream);
     let _ = session.method_pref(MethodType::HostKey, "ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256");
     session.handshake().map_err(|e| unreachable(e.message().to_owned()))?;

@@ -180,21 +180,24 @@ impl Service {
 pub struct User {
     /// Its name.
     pub name: String,
-    /// Its shell.
-    pub shell: String,
+    /// Its shell; `None` leaves it as it is.
+    pub shell: Option<String>,
     /// Groups it is in beside its own; membership in others is left alone.
     pub groups: Vec<String>,
 }
 
 impl User {
     pub(super) fn fields(&self) -> Fields {
-        Fields::from([
-            ("shell", self.shell.as_str().into()),
+        let mut fields = Fields::from([
             ("groups", Value::texts(self.groups.iter().map(String::as_str))),
             // A locked account is refused by sshd without PAM, and one that expires shuts us out some day.
             ("locked", false.into()),
             ("expires", false.into()),
-        ])
+        ]);
+        if let Some(shell) = &self.shell {
+            fields.insert("shell", shell.as_str().into());
+        }
+        fields
     }
 }
 

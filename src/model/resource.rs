@@ -129,6 +129,7 @@ impl Spec {
     pub fn is_guarded(&self) -> bool {
         match self {
             Spec::Sshd(_) | Spec::Nftables(_) | Spec::KeyInUse(_) => true,
+            Spec::Sysctl(sysctl) => sysctl.settings.keys().any(|key| key.starts_with("net.ip")),
             Spec::File(file) => file.path.starts_with("/etc/sudoers.d/"),
             _ => false,
         }
@@ -140,6 +141,9 @@ impl Spec {
             Spec::File(spec) => Some(&spec.path),
             Spec::Directory(spec) => Some(&spec.path),
             Spec::GeneratedSecret(spec) => Some(&spec.path),
+            Spec::Sshd(spec) => Some(&spec.path),
+            Spec::Sysctl(spec) => Some(&spec.path),
+            Spec::Settings(spec) => Some(&spec.path),
             _ => None,
         }
     }

@@ -15,6 +15,10 @@ use crate::steps::{About, Needs, Site, Step};
 pub struct DockerStep;
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// Judges new settings of the engine; dockerd itself says nothing of a swarm before it fails to start.
+const JUDGE: &str = "if [ \"$(docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)\" = active ]; then echo 'this engine \
+                     is part of a swarm, which `live-restore` does not allow: leave the swarm first'; exit 1; fi; \
+                     exec dockerd --validate --config-file \"$0\"";
 
 /// Answers of the step `docker`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -74,10 +78,7 @@ impl Step for DockerStep {
             content: include_str!("../../templates/daemon.json").into(),
             owner: ("root".to_owned(), "root".to_owned()),
             mode: 0o644,
-            check: Some(Check {
-                run: ["dockerd", "--validate", "--config-file", "{}"].map(str::to_owned).into(),
-                user: "root",
-            }),
+            check: Some(Check { run: ["sh", "-c", JUDGE, "{}"].map(str::to_owned).into(), user: "root" }),
         };
         all.push(site.on_host(&host, "file", DAEMON_JSON.to_owned(), Spec::File(daemon)));
         all.extend(prune(site, &host));

@@ -187,7 +187,8 @@ impl Step for ServerStep {
                 };
                 all.push(site.in_cloud("hetzner", "server", id.clone(), Spec::Server(server)));
                 all.extend(own_host_key(site, &host, &id));
-                let user = User { name: host.user.clone(), shell: "/bin/bash".into(), groups: vec!["sudo".to_owned()] };
+                let user =
+                    User { name: host.user.clone(), shell: Some("/bin/bash".into()), groups: vec!["sudo".to_owned()] };
                 all.push(site.on_host(&host, "user", host.user.clone(), Spec::User(user)));
             }
             ServerProvider::Existing => {

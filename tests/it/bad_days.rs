@@ -110,7 +110,10 @@ async fn what_does_not_pass_is_said_with_a_hint_and_the_next_run_converges() {
     // Names do not resolve: not the mirror's, nor the host's own.
     host.console("cp /etc/resolv.conf /root/resolv.conf; echo nameserver 192.0.2.1 >/etc/resolv.conf; echo 'options timeout:1 attempts:1' >>/etc/resolv.conf").await;
     fails(&package(&host, "tree"), "look at its DNS and routes").await;
-    host.console("cat /root/resolv.conf >/etc/resolv.conf; hostname nobody-knows-me; echo 127.0.0.1 localhost >/etc/hosts").await;
+    host.console(
+        "cat /root/resolv.conf >/etc/resolv.conf; hostname nobody-knows-me; echo 127.0.0.1 localhost >/etc/hosts",
+    )
+    .await;
     goes_well(&package(&host, "tree")).await;
 
     // The clock is wrong, as far as programs can see (the kernel's own cannot be set from a container). A day may

@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use landfall::doors::ssh::Patience;
 use landfall::model::access::{KeyInUse, Nftables, Sshd};
+use landfall::model::diff::absent;
 use landfall::model::failure::{Failure, Kind};
 use landfall::model::machine::{Check, File};
 use landfall::model::resource::{Resource, Spec};
@@ -230,6 +231,33 @@ async fn sudo_that_would_no_longer_work_and_keys_nobody_vouches_for_are_undone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_would_shut_us_out_is_undone_and_stays_ours() {
+    if !hosts_are_asked_for() {
+        return;
+    }
+    let guarded = Guarded::boot().await;
+    let host = &guarded.host;
+    let doors = host.world.doors();
+    let ours = [host.resource("sshd", "settings", sshd(&[("PubkeyAuthentication", "yes")]))];
+    carry_out(&doors, plan(&doors, &ours).await).await.unwrap();
+    // Without ours, this would be in force.
+    host.console("echo 'PubkeyAuthentication no' >/etc/ssh/sshd_config.d/50-other.conf").await;
+    let remove = async || {
+        let seen = observe(&doors, &ours).await.unwrap();
+        let gone = absent(&ours[0], &seen[0]);
+        assert!(!gone.is_keep(), "it is ours: {seen:?}");
+        carry_out(&doors, vec![gone]).await
+    };
+    let failure = remove().await.expect_err("it would shut us out");
+    assert!(words(&failure).contains("would have locked us out"), "{failure:?}");
+    assert!(host.console("mkdir -p /run/sshd; sshd -T").await.contains("pubkeyauthentication yes"));
+    host.console("rm /etc/ssh/sshd_config.d/50-other.conf").await;
+    remove().await.expect("now it goes, and it still was ours");
+    assert!(host.console("ls /etc/ssh/sshd_config.d").await.trim().is_empty());
+    guarded.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn power_cuts_kills_and_lost_connections_in_the_middle_are_undone() {
     if !hosts_are_asked_for() {
         return;
@@ -291,12 +319,37 @@ async fn power_cuts_kills_and_lost_connections_in_the_middle_are_undone() {
             .await;
             carry_out(&doors, todo).await.unwrap_err();
             guarded.is_as_before(begun).await;
-            host.console(&format!("rm -f /usr/local/sbin/{program}")).await;
+            let shim = host.console(&format!("ls /usr/local/sbin/{program} 2>&1 || :")).await;
+            assert!(shim.contains("No such file"), "the connection was cut at {program}");
         }
+        guarded.close().await;
+    };
+    // The connection is cut just after the proof: the change was good, and stays, also through a power cut.
+    let proved = async {
+        let guarded = Guarded::boot().await;
+        let host = &guarded.host;
+        let change = [host.resource("sshd", "settings", sshd(&[("MaxAuthTries", "5")]))];
+        let doors = host.world.doors();
+        let todo = plan(&doors, &change).await;
+        host.console(
+            "printf '#!/bin/sh\\nls /var/lib/landfall/guard/proved.* >/dev/null 2>&1 || exec sync \"$@\"\\nrm -f /usr/local/sbin/sync\\n\
+             pkill -KILL -u deploy sshd\\npkill -KILL -f \"sshd-session: deploy\"\\nexec sync \"$@\"\\n' \
+             | sed 's|exec sync|exec /bin/sync|' >/usr/local/sbin/sync && chmod +x /usr/local/sbin/sync",
+        )
+        .await;
+        let _ = carry_out(&doors, todo).await;
+        let doors = host.world.doors();
+        assert!(plan(&doors, &change).await.is_empty(), "it is looked at once the guard is gone, and stays");
+        assert!(host.console("ls /usr/local/sbin/sync 2>&1 || :").await.contains("No such file"), "it was cut");
+        host.machines.switch(1, "poweroff").await.unwrap();
+        host.machines.switch(1, "poweron").await.unwrap();
+        let doors = host.world.doors();
+        assert!(plan(&doors, &change).await.is_empty(), "and after a power cut, too");
         guarded.close().await;
     };
     tokio::join!(
         killed,
+        proved,
         cut,
         lost(&["sync", "systemd-run", "mv"]),
         lost(&["sshd", "systemctl", "sleep"]),

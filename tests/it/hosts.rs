@@ -37,7 +37,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
         host.resource(
             "user",
             "worker",
-            Spec::User(User { name: "worker".into(), shell: "/bin/sh".into(), groups: vec!["adm".into()] }),
+            Spec::User(User { name: "worker".into(), shell: Some("/bin/sh".into()), groups: vec!["adm".into()] }),
         ),
         host.resource(
             "authorized-key",

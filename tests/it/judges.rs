@@ -153,6 +153,20 @@ async fn a_strict_server_with_everything_on_it_satisfies_them_and_shows_no_other
     assert_eq!(world.go(&playbook, Goal::Apply).await.outcome.code, 0);
     at_host("docker rm --force db").await;
 
+    // A log that grows over its limit is rotated, and the site stays up.
+    at_host("truncate -s 10485700 /var/log/caddy/app.log && systemctl restart caddy").await;
+    for _ in 0..5 {
+        at_host(
+            "curl -sk --resolve app.test:443:127.0.0.1 --retry 5 --retry-connrefused -o /dev/null https://app.test/",
+        )
+        .await;
+    }
+    assert!(at_host("ls /var/log/caddy").await.contains("app-"), "an old log stands beside the new one");
+    assert_eq!(
+        at_host("systemctl is-active caddy; systemctl show --value --property NRestarts caddy").await,
+        "active\n0\n"
+    );
+
     // Caddy's unit, as systemd itself judges it: from 0, safe, to 10, unsafe.
     let exposure =
         at_host("systemd-analyze security --no-pager caddy.service | tail -n 1 | grep -oE '[0-9]+[.][0-9]+'").await;

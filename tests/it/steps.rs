@@ -105,6 +105,7 @@ TOKEN    = { secret = "token", generate = 32 }
           - "CHOWN"
           - "DAC_OVERRIDE"
           - "FOWNER"
+          - "KILL"
           - "NET_BIND_SERVICE"
           - "SETGID"
           - "SETUID"
@@ -166,7 +167,6 @@ email = "me@acme.dev"
     	servers {
     		timeouts {
     			read_header 10s
-    			read_body 60s
     			idle 2m
     		}
     		max_header_size 32KB
@@ -270,6 +270,7 @@ fn containers_are_limited_unless_somebody_says_otherwise() {
           - "CHOWN"
           - "DAC_OVERRIDE"
           - "FOWNER"
+          - "KILL"
           - "NET_BIND_SERVICE"
           - "SETGID"
           - "SETUID"

@@ -50,7 +50,10 @@ pub(super) fn script(
         match &change.verb {
             Verb::Delete => {
                 kinds::unmake(&change.resource, &mut out);
-                out.line(format!("note_unmade {}", quote(&made_line(&change.resource))));
+                // What is guarded may yet be undone, and then is ours as before.
+                if !change.resource.spec.is_guarded() {
+                    forget(change, &mut out);
+                }
             }
             verb => {
                 if matches!(verb, Verb::Replace(_)) {
@@ -60,6 +63,14 @@ pub(super) fn script(
             }
         }
         out.line("}");
+        if change.resource.spec.is_guarded() {
+            out.line(format!("after_{index}() {{"));
+            match change.verb {
+                Verb::Delete => forget(change, &mut out),
+                _ => drop(out.line(":")),
+            }
+            out.line("}");
+        }
     }
 
     out.line("observe() {");
@@ -89,10 +100,19 @@ pub(super) fn script(
     Ok(out.into_text())
 }
 
+/// Shell text after which a resource that was taken away is no longer ours, and what stood in its place before
+/// is no longer kept.
+fn forget(change: &ReadyChange, out: &mut Script) {
+    if let Some(path) = change.resource.spec.path() {
+        out.line(format!("forget_original {}", quote(path)));
+    }
+    out.line(format!("note_unmade {}", quote(&made_line(&change.resource))));
+}
+
 /// Does this change make the resource ours? What is made anew is; so is a file whose former content is
 /// kept aside and comes back when ours goes.
 fn takes_over(change: &ReadyChange) -> bool {
-    change.verb == Verb::Create || matches!(change.resource.spec, Spec::File(_))
+    change.verb == Verb::Create || matches!(change.resource.spec, Spec::File(_) | Spec::Settings(_))
 }
 
 /// A line of the answer, apart from the facts.

@@ -6,9 +6,10 @@ use std::fmt::Write as _;
 
 use crate::model::resource::{Resource, Spec};
 use crate::providers::host::facts::MARKS;
-use crate::providers::host::kinds::access::{RELOAD_SSHD, reload_table};
+use crate::providers::host::kinds::access::RELOAD_SSHD;
+use crate::providers::host::kinds::tuning::knobs;
 use crate::providers::host::questions::USED_KEY;
-use crate::providers::host::script::{Script, quote};
+use crate::providers::host::script::{Script, quote, words};
 
 /// Where a host keeps what it would put back.
 pub(super) const GUARD: &str = "/var/lib/landfall/guard";
@@ -21,21 +22,40 @@ const UNDO: &str = include_str!("../../../templates/host-undo");
 
 /// What a guarded change touches, and how its old state is taken up again.
 struct Guarded {
+    /// Files it changes.
     paths: Vec<String>,
+    /// Shell text that keeps what is in force and stands in no file.
+    keep: String,
+    /// Shell text that takes up the old state, once the files are back.
     take_up: String,
 }
 
 fn guarded(spec: &Spec) -> Option<Guarded> {
+    let guarded = |paths: Vec<String>, keep: &str, take_up: &str| {
+        Some(Guarded { paths, keep: keep.to_owned(), take_up: take_up.to_owned() })
+    };
     match spec {
-        Spec::Sshd(sshd) => Some(Guarded { paths: vec![sshd.path.clone()], take_up: RELOAD_SSHD.to_owned() }),
-        Spec::Nftables(table) => Some(Guarded { paths: vec![table.path.clone()], take_up: reload_table(table) }),
-        Spec::KeyInUse(_) => {
-            let paths = vec![USED_KEY.to_owned(), format!("{USED_KEY}.pub")];
-            Some(Guarded { paths, take_up: RELOAD_SSHD.to_owned() })
+        Spec::Sshd(sshd) => guarded(vec![sshd.path.clone()], ":", RELOAD_SSHD),
+        // What was in force counts, not what its file would make of it.
+        Spec::Nftables(table) => guarded(
+            vec![table.path.clone()],
+            &format!("nft list table inet {} >{GUARD}/table 2>/dev/null || :", quote(&table.table)),
+            &format!(
+                "nft delete table inet {} 2>/dev/null; [ ! -s {GUARD}/table ] || nft --file {GUARD}/table",
+                quote(&table.table)
+            ),
+        ),
+        Spec::KeyInUse(_) => guarded(vec![USED_KEY.to_owned(), format!("{USED_KEY}.pub")], ":", RELOAD_SSHD),
+        Spec::Sysctl(sysctl) if spec.is_guarded() => {
+            let knobs = knobs(sysctl).join(" ");
+            let back = "while IFS=: read -r knob value; do printf '%s\\n' \"$value\" >\"$knob\"; done";
+            guarded(
+                vec![sysctl.path.clone()],
+                &format!("grep -sH '' -- {knobs} >{GUARD}/knobs || :"),
+                &format!("{back} <{GUARD}/knobs"),
+            )
         }
-        Spec::File(file) if Spec::is_guarded(spec) => {
-            Some(Guarded { paths: vec![file.path.clone()], take_up: ":".to_owned() })
-        }
+        Spec::File(file) if spec.is_guarded() => guarded(vec![file.path.clone()], ":", ":"),
         _ => None,
     }
 }
@@ -45,28 +65,33 @@ pub(super) fn arm(index: usize, resource: &Resource, token: &str, out: &mut Scri
     let Some(guarded) = guarded(&resource.spec) else { return };
     let mut undo = String::new();
     for (number, path) in guarded.paths.iter().enumerate() {
-        let _ = writeln!(undo, "put_back saved.{number} {}", quote(path));
+        let _ = writeln!(undo, "    put_back {number} {}", quote(path));
     }
-    let _ = writeln!(undo, "[ \"$1\" = boot ] || {{ {}; }}", guarded.take_up);
+    let _ = writeln!(undo, "    [ \"$1\" = boot ] || {{ {}; }}", guarded.take_up);
+    let old: Vec<String> = guarded.paths.iter().map(|path| format!("{path}.landfall-old")).collect();
     let undo = UNDO
-        .replace("@GUARD@", GUARD)
+        .replace("@PUT_BACK@\n", &undo)
+        .replace("@OLD@", &words(&old))
+        .replace("@PROOF@", &proof(token))
         .replace("@MARKS@", MARKS)
-        .replace("@PROVED@", &proof(token))
-        .replace("@PUT_BACK@\n", &undo);
+        .replace("@GUARD@", GUARD);
     out.line(format!("arm_{index}() {{"));
     out.line(format!("rm -rf {GUARD}"));
     out.line(format!("mkdir -p -m 0700 {GUARD}"));
-    for (number, path) in guarded.paths.iter().enumerate() {
-        out.line(format!("[ ! -e {0} ] || cp -a -- {0} {GUARD}/saved.{number}", quote(path)));
+    for (number, (path, old)) in guarded.paths.iter().zip(&old).enumerate() {
+        let (path, old) = (quote(path), quote(old));
+        out.line(format!("rm -f -- {old}"));
+        out.line(format!("if [ -e {path} ]; then cp -a -- {path} {old} || {{ rm -f -- {old}; exit 1; }}; else : >{GUARD}/absent.{number}; fi"));
     }
+    out.line(guarded.keep);
     out.feed(&format!("cat >{GUARD}/undo"), undo.as_bytes());
     out.line(format!("arm {token} {CLOCK}"));
     out.line("}");
 }
 
-/// The file whose being there proves that a new connection got in.
+/// The file whose being there proves that a new connection got in. It is where a restart does not lose it.
 pub(crate) fn proof(token: &str) -> String {
-    format!("/run/landfall/proved.{token}")
+    format!("{GUARD}/proved.{token}")
 }
 
 /// The file that says that nobody will get in.

@@ -107,7 +107,7 @@ impl Questions {
             ));
             // Of the password only whether it locks the account.
             out.line(format!(
-                "getent shadow {} | while IFS=: read -r name password last min max warn inactive expire rest; do case $password in '!'*) password=locked ;; *) password=open ;; esac; printf '{mark}account\\t%s\\t%s\\t%s\\t%s\\t%s\\n' \"$name\" \"$password\" \"$last\" \"$max\" \"$expire\"; done >&3",
+                "getent shadow {} | while IFS=: read -r name password last min max warn inactive expire rest; do case $password in '!'|'!!'|'!*') password=locked ;; *) password=open ;; esac; printf '{mark}account\\t%s\\t%s\\t%s\\t%s\\t%s\\n' \"$name\" \"$password\" \"$last\" \"$max\" \"$expire\"; done >&3",
                 words(&self.users)
             ));
         }

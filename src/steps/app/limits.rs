@@ -9,7 +9,8 @@ pub(super) const MEMORY: &str = "1g";
 pub(super) const PROCESSES: u32 = 512;
 /// What images need that begin as root, set up their files and then become somebody else; everything else
 /// Docker would allow is dropped.
-pub(super) const CAPABILITIES: &[&str] = &["CHOWN", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "SETGID", "SETUID"];
+pub(super) const CAPABILITIES: &[&str] =
+    &["CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID"];
 
 /// What must be added to a service of a compose file, for a template: only what the file leaves open.
 pub(super) fn missing(name: &str, service: &Value) -> minijinja::Value {

@@ -1,6 +1,6 @@
 //! Every measure, in the order in which they are taken.
 
-use crate::model::machine::{TakeUp, User};
+use crate::model::machine::{TakeUp, User, digest};
 use crate::model::resource::{Resource, Spec};
 use crate::model::system::System;
 use crate::model::tuning::Mount;
@@ -32,7 +32,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "time",
         since: Profile::Baseline,
-        does: "systemd-timesyncd, and the time zone",
+        does: "systemd-timesyncd on a made server (one that was there before keeps what it has), and the time zone",
         protects: "Logs nobody can put in order, certificates that seem to have run out, and one-time codes that fail.",
         judged_by: "Lynis TIME-3104; OpenSCAP service_timesyncd",
         make: time,
@@ -40,7 +40,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "accounts",
         since: Profile::Baseline,
-        does: "accounts without a password that never expire, for those who administer; sensible rules for all others",
+        does: "accounts of those who administer never expire and are not locked; sensible rules for all others",
         protects: "A door that locks itself: accounts that age shut out their keys, too, some day when it hurts.",
         judged_by: "Lynis AUTH-9286, AUTH-9282, AUTH-9230",
         make: accounts,
@@ -48,9 +48,9 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "sudo",
         since: Profile::Baseline,
-        does: "sudo in a terminal of its own, with a log",
-        protects: "A program that keeps the terminal after sudo has ended, and doings as root that nobody can retrace.",
-        judged_by: "OpenSCAP sudo_add_use_pty, sudo_custom_logfile",
+        does: "sudo in a terminal of its own, with a clean environment",
+        protects: "A program that keeps the terminal after sudo has ended, or that slips into root's search path.",
+        judged_by: "OpenSCAP sudo_add_use_pty, sudo_add_ignore_dot",
         make: sudo,
     },
     Measure {
@@ -176,7 +176,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "file-integrity",
         since: Profile::Strict,
-        does: "AIDE: the digests of all programs and settings, compared once a day",
+        does: "AIDE: the digests of all programs and settings, compared once a day; what differs is told once, in the journal",
         protects: "A back door put into a file nobody looks at.",
         judged_by: "Lynis FINT-4350, FINT-4402; OpenSCAP package_aide_installed",
         make: file_integrity,
@@ -200,8 +200,12 @@ pub static MEASURES: &[Measure] = &[
 ];
 
 fn time(ground: &Ground<'_>) -> Vec<Resource> {
-    let mut all = ground.packages(&["systemd-timesyncd", "tzdata"]);
-    all.push(ground.service("systemd-timesyncd.service", &[], TakeUp::Restart));
+    let mut all = ground.packages(&["tzdata"]);
+    // A machine that was there before may have a time server of its own, which cannot stand beside another.
+    if ground.host.made_by_us {
+        all.extend(ground.packages(&["systemd-timesyncd"]));
+        all.push(ground.service("systemd-timesyncd.service", &[], TakeUp::Restart));
+    }
     all.push(ground.time_zone());
     all
 }
@@ -218,7 +222,7 @@ fn accounts(ground: &Ground<'_>) -> Vec<Resource> {
     all.push(ground.settings("/etc/login.defs", &values));
     // A made server's admin is looked after by the step `server`.
     if !ground.host.made_by_us && ground.host.user != "root" {
-        let user = User { name: ground.host.user.clone(), shell: "/bin/bash".into(), groups: vec![] };
+        let user = User { name: ground.host.user.clone(), shell: None, groups: vec![] };
         all.push(ground.on_host("user", &user.name.clone(), Spec::User(user)));
     }
     all
@@ -332,8 +336,10 @@ const MODULES: &[&str] = &[
 ];
 
 fn modules(ground: &Ground<'_>) -> Vec<Resource> {
+    // A machine that was there before may well run from a USB disk.
+    let usable = |name: &&&str| ground.host.made_by_us || **name != "usb-storage";
     let line = |text: String, name: &&str| text + "blacklist " + name + "\ninstall " + name + " /bin/false\n";
-    let text = MODULES.iter().fold("# Written by Landfall.\n".to_owned(), line);
+    let text = MODULES.iter().filter(usable).fold("# Written by Landfall.\n".to_owned(), line);
     vec![ground.file("/etc/modprobe.d/landfall.conf", &text)]
 }
 
@@ -365,7 +371,8 @@ fn audit(ground: &Ground<'_>) -> Vec<Resource> {
     all.push(ground.checked(rules, template!("audit.rules"), 0o640, None));
     all.push(ground.kernel_service("auditd.service"));
     // Loads the rules without restarting the daemon; where the kernel's audit is another machine's, they wait.
-    all.extend(ground.command("audit-rules", "augenrules --load >/dev/null 2>&1 || :"));
+    let digest = digest(template!("audit.rules").as_bytes());
+    all.extend(ground.command("audit-rules", &format!("augenrules --load >/dev/null 2>&1 || : # rules {digest}")));
     all
 }
 
@@ -376,9 +383,18 @@ fn upgrades(ground: &Ground<'_>) -> Vec<Resource> {
         System::Debian12 | System::Debian13 => {
             "origin=Debian,codename=${distro_codename}-security,label=Debian-Security"
         }
-        System::Ubuntu2404 => "origin=Ubuntu,archive=${distro_codename}-security",
+        System::Ubuntu2404 => {
+            "origin=Ubuntu,archive=${distro_codename}-security\"; \"origin=UbuntuESM,archive=${distro_codename}-infra-security\"; \
+             \"origin=UbuntuESMApps,archive=${distro_codename}-apps-security"
+        }
+    };
+    // What somebody else has chosen on a machine that was there before stays, and ours comes to it.
+    let clear = match ground.host.made_by_us {
+        true => "#clear Unattended-Upgrade::Origins-Pattern;\n#clear Unattended-Upgrade::Allowed-Origins;\n",
+        false => "",
     };
     let text = template!("unattended-upgrades.conf")
+        .replace("@CLEAR@\n", clear)
         .replace("@ORIGIN@", origin)
         .replace("@REBOOT@", reboots)
         .replace("@AT@", at);
@@ -400,7 +416,7 @@ fn bans(ground: &Ground<'_>) -> Vec<Resource> {
 
 fn logs(ground: &Ground<'_>) -> Vec<Resource> {
     let path = "/etc/systemd/journald.conf.d/90-landfall.conf";
-    let mut all = vec![ground.directory("/var/log/journal", 0o2755), ground.file(path, template!("journald.conf"))];
+    let mut all = vec![ground.file(path, template!("journald.conf"))];
     all.push(ground.service("systemd-journald.service", &[path], TakeUp::Restart));
     all
 }
@@ -430,7 +446,6 @@ fn file_integrity(ground: &Ground<'_>) -> Vec<Resource> {
     all.push(ground.file("/etc/systemd/system/landfall-aide.service", template!("aide.service")));
     all.push(ground.file(timer, template!("aide.timer")));
     all.push(ground.service("landfall-aide.timer", &[timer], TakeUp::Restart));
-    all.extend(ground.command("aide-database", template!("aide-database")));
     all
 }
 

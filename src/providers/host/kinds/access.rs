@@ -79,7 +79,7 @@ pub(super) fn make_sshd(spec: &Sshd, out: &mut Script) {
 }
 
 pub(super) fn unmake_sshd(spec: &Sshd, out: &mut Script) {
-    out.line(format!("restore_original {}", quote(&spec.path)));
+    out.line(format!("put_original {}", quote(&spec.path)));
     out.line("sshd -t");
     out.line(RELOAD_SSHD);
 }
@@ -122,15 +122,6 @@ pub(super) fn unmake_table(spec: &Nftables, out: &mut Script) {
     out.line(format!("nft delete table inet {} 2>/dev/null || :", quote(&spec.table)));
 }
 
-/// Shell text that makes the table what its file, which was just put back, says.
-pub(crate) fn reload_table(spec: &Nftables) -> String {
-    let path = quote(&spec.path);
-    format!(
-        "if [ -e {path} ]; then nft --file {path}; else nft delete table inet {} 2>/dev/null; fi",
-        quote(&spec.table)
-    )
-}
-
 pub(super) fn ask_host_keys(questions: &mut Questions) {
     questions.host_keys = true;
 }
@@ -166,7 +157,7 @@ pub(super) fn make_used(spec: &KeyInUse, out: &mut Script) -> Result<(), Failure
     };
     out.line(format!("set -- $(ssh-keygen -l -f {BORN_KEY}.pub)"));
     out.line(format!(
-        "[ \"$2\" = {} ] || {{ echo \"the key that waits is $2, which nobody vouches for\"; exit 1; }}",
+        "[ \"${{2-}}\" = {} ] || {{ echo \"the key that waits is ${{2-not there}}, which nobody vouches for\"; exit 1; }}",
         quote(wanted)
     ));
     for suffix in ["", ".pub"] {

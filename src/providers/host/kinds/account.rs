@@ -17,24 +17,31 @@ pub(super) fn read_user(spec: &User, facts: &Facts) -> Option<Fields> {
     let is_in = |group: &&String| facts.groups.get(*group).is_some_and(|members| members.contains(&spec.name));
     let groups = spec.groups.iter().filter(is_in).map(String::as_str);
     let account = facts.accounts.get(&spec.name)?;
-    Some(Fields::from([
-        ("shell", shell.as_str().into()),
+    let mut fields = Fields::from([
         ("groups", Value::texts(groups)),
         ("locked", account.locked.into()),
         ("expires", account.expires.into()),
-    ]))
+    ]);
+    if spec.shell.is_some() {
+        fields.insert("shell", shell.as_str().into());
+    }
+    Some(fields)
 }
 
 pub(super) fn make_user(spec: &User, out: &mut Script) {
-    let (name, shell) = (quote(&spec.name), quote(&spec.shell));
+    let name = quote(&spec.name);
+    let shell = spec.shell.as_ref().map_or_else(String::new, |shell| format!("--shell {}", quote(shell)));
     out.line(format!("if getent passwd {name} >/dev/null; then"));
-    out.line(format!("    usermod --shell {shell} {name}"));
+    out.line(if shell.is_empty() { "    :".to_owned() } else { format!("    usermod {shell} {name}") });
     out.line("else");
     // `*` is no password; `!` would mean a locked account, which sshd with `UsePAM no` refuses.
-    out.line(format!("    useradd --create-home --shell {shell} --password '*' {name}"));
+    out.line(format!("    useradd --create-home {shell} --password '*' {name}"));
     out.line("fi");
-    // An account that is locked stays so only for its password; one that expires would shut its keys out, too.
-    out.line(format!("case $(getent shadow {name} | cut -d : -f 2) in '!'*) usermod --password '*' {name} ;; esac"));
+    // An account that never had a password is not locked for its keys; one that expires would shut them out, too.
+    // A password that somebody locked on purpose is left as it is.
+    out.line(format!(
+        "case $(getent shadow {name} | cut -d : -f 2) in '!'|'!!'|'!*') usermod --password '*' {name} ;; esac"
+    ));
     out.line(format!("chage --mindays 0 --maxdays -1 --inactive -1 --expiredate -1 {name}"));
     out.line(format!("case $(getent shadow {name} | cut -d : -f 3) in 0) chage --lastday -1 {name} ;; esac"));
     if !spec.groups.is_empty() {

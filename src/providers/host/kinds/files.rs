@@ -94,7 +94,7 @@ pub(super) fn make_file(spec: &File, keys: &dyn Keys, out: &mut Script) -> Resul
 }
 
 pub(super) fn unmake_file(spec: &File, out: &mut Script) {
-    out.line(format!("restore_original {}", quote(&spec.path)));
+    out.line(format!("put_original {}", quote(&spec.path)));
 }
 
 pub(super) fn ask_directory(spec: &Directory, questions: &mut Questions) {

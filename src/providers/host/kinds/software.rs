@@ -84,8 +84,11 @@ pub(super) fn forget_service(spec: &Service, out: &mut Script) {
     }
 }
 
-/// The service goes with its package; only our note about it is taken away.
+/// A service of our own is stopped; any other goes with its package, and only our note about it is taken away.
 pub(super) fn unmake_service(spec: &Service, out: &mut Script) {
+    if spec.unit.starts_with("landfall-") {
+        out.line(format!("systemctl disable --quiet --now -- {} 2>/dev/null || :", quote(&spec.unit)));
+    }
     forget_service(spec, out);
 }
 

@@ -22,11 +22,20 @@ pub(super) fn read_sysctl(spec: &Sysctl, facts: &Facts) -> Option<Fields> {
         None => format!("(something else, with SHA-256 {sum})"),
     };
     let line = |(key, wanted): (&String, &String)| match facts.sysctls.get(&sysctl_path(key)) {
-        Some(knob) if knob.ours => format!("{key} = {}", knob.value),
+        Some(knob) if knob.ours && !is_stricter(key, &knob.value, wanted) => format!("{key} = {}", knob.value),
         // Not this host's to set, or unknown to its kernel.
         _ => format!("{key} = {wanted}"),
     };
     Some(Fields::from([("settings", settings.into()), ("in_force", Value::texts(spec.settings.iter().map(line)))]))
+}
+
+/// Settings where a higher value is a stricter one, and some of which the kernel does not let fall again.
+const MINIMUMS: &[&str] = &["kernel.yama.ptrace_scope", "kernel.perf_event_paranoid", "kernel.kptr_restrict"];
+
+/// Is what is in force more than what is wanted?
+fn is_stricter(key: &str, value: &str, wanted: &str) -> bool {
+    let number = |text: &str| text.parse::<i64>().ok();
+    MINIMUMS.contains(&key) && number(value) > number(wanted)
 }
 
 pub(super) fn make_sysctl(spec: &Sysctl, out: &mut Script) {
@@ -41,6 +50,13 @@ pub(super) fn make_sysctl(spec: &Sysctl, out: &mut Script) {
     out.line("set_knob() { [ ! -w \"$1\" ] || printf '%s\\n' \"$2\" >\"$1\" || { echo \"the kernel refuses $2 for $1\"; return 1; }; }");
     for (key, value) in &spec.settings {
         let (knob, value) = (sysctl_path(key), quote(value));
+        if MINIMUMS.contains(&key.as_str()) {
+            out.line(format!(
+                "[ \"$(cat {0} 2>/dev/null || echo -1)\" -ge {value} ] || set_knob {0} {value}",
+                quote(&knob)
+            ));
+            continue;
+        }
         match knob.split_once("/conf/all/") {
             // What is set for all does not reach every interface that is there already.
             Some((family, setting)) => {
@@ -53,7 +69,13 @@ pub(super) fn make_sysctl(spec: &Sysctl, out: &mut Script) {
 
 /// What is in force stays so until the next boot.
 pub(super) fn unmake_sysctl(spec: &Sysctl, out: &mut Script) {
-    out.line(format!("restore_original {}", quote(&spec.path)));
+    out.line(format!("put_original {}", quote(&spec.path)));
+}
+
+/// Every place in which the kernel shows these settings, as shell patterns.
+pub(crate) fn knobs(spec: &Sysctl) -> Vec<String> {
+    let places = spec.settings.keys().map(|key| sysctl_path(key).replace("/conf/all/", "/conf/*/"));
+    places.collect()
 }
 
 pub(super) fn ask_mount(spec: &Mount, questions: &mut Questions) {
@@ -77,10 +99,10 @@ fn is_option(shown: &str, wanted: &str) -> bool {
 }
 
 pub(super) fn make_mount(spec: &Mount, out: &mut Script) {
-    out.line("save_original /etc/fstab");
     out.line("[ -e /etc/fstab ] || : >/etc/fstab");
     let at = quote(spec.at);
-    out.line(format!("awk -v at={at} '$1 ~ /^#/ || $2 != at' /etc/fstab >/etc/fstab.landfall-new"));
+    // A line somebody else wrote is set aside, and comes back when ours goes.
+    out.line(format!("awk -v at={at} -v ours={} '$0 == ours {{ next }} $1 !~ /^#/ && $2 == at {{ print \"#landfall-was \" $0; next }} {{ print }}' /etc/fstab >/etc/fstab.landfall-new", quote(&spec.line())));
     out.line(format!("printf '%s\\n' {} >>/etc/fstab.landfall-new", quote(&spec.line())));
     out.line("chmod 0644 /etc/fstab.landfall-new");
     out.line("mv -fT /etc/fstab.landfall-new /etc/fstab");
@@ -90,7 +112,7 @@ pub(super) fn make_mount(spec: &Mount, out: &mut Script) {
 
 /// The options stay in force until the next boot.
 pub(super) fn unmake_mount(spec: &Mount, out: &mut Script) {
-    out.line(format!("awk -v at={} '$1 ~ /^#/ || $2 != at' /etc/fstab >/etc/fstab.landfall-new", quote(spec.at)));
+    out.line(format!("awk -v at={} '$1 !~ /^#/ && $2 == at {{ next }} $1 == \"#landfall-was\" && $3 == at {{ sub(/^#landfall-was /, \"\") }} {{ print }}' /etc/fstab >/etc/fstab.landfall-new", quote(spec.at)));
     out.line("chmod 0644 /etc/fstab.landfall-new");
     out.line("mv -fT /etc/fstab.landfall-new /etc/fstab");
 }
@@ -134,5 +156,5 @@ pub(super) fn make_settings(spec: &Settings, out: &mut Script) {
 }
 
 pub(super) fn unmake_settings(spec: &Settings, out: &mut Script) {
-    out.line(format!("restore_original {}", quote(&spec.path)));
+    out.line(format!("put_original {}", quote(&spec.path)));
 }
