@@ -1,5 +1,6 @@
 #!/bin/sh
-# The numbers of docs/benchmarks.md: start, plan, memory, and the no-op host pass beside a bare ssh.
+# The numbers of docs/benchmarks.md: start, plan, memory, and the no-op host pass beside a bare ssh, ansible-core and
+# pyinfra.
 set -eu
 cd "$(dirname "$0")/.."
 landfall=$PWD/target/release/landfall
@@ -51,5 +52,12 @@ simulate --hosts
 tail -n 1 "$work/memory"
 kill "$simulator"; wait "$simulator" 2>/dev/null || :; simulator=
 
+peers=target/peers
+if [ "$(cat "$peers/installed" 2>/dev/null)" != "ansible-core 2.19.14, pyinfra 3.10.0" ]; then
+    rm -rf "$peers"
+    python3 -m venv "$peers"
+    "$peers/bin/pip" --quiet --disable-pip-version-check install ansible-core==2.19.14 pyinfra==3.10.0
+    echo "ansible-core 2.19.14, pyinfra 3.10.0" >"$peers/installed"
+fi
 echo "== no-op host pass"
 cargo bench --quiet --bench host_pass

@@ -315,3 +315,71 @@ fn every_measure_can_be_switched_and_says_why_it_is_there() {
         assert!(measure.protects.ends_with('.') && measure.protects.len() > 30, "`{}` says why", measure.name);
     }
 }
+
+/// What people, and those who mean ill, may type.
+const HOSTILE: &[&str] = &[
+    "it's",
+    "a \"b\"",
+    "two words",
+    "$HOME",
+    "$(id)",
+    "`id`",
+    "line\nbreak",
+    "tab\there",
+    "ü",
+    "}",
+    "{{ x }}",
+    "a\\b",
+    "#",
+    "; rm -rf /",
+    "-x",
+    "",
+];
+
+#[test]
+fn hostile_text_is_refused_wherever_it_would_reach_a_template() {
+    let step = |kind: &str, lines: &str| format!("[[step]]\nuse = \"{kind}\"\non = \"web\"\n{lines}\n");
+    let (app, proxy) = (step("app", "image = \"a\"\nport = 3000\n@"), step("proxy", "@"));
+    let server = HEAD.split("[[step]]\nuse = \"docker\"").next().unwrap();
+    for (head, steps, key, good) in [
+        (HEAD, &app, "host", "\"a.test\""),
+        (HEAD, &app, "health", "\"/ok\""),
+        (HEAD, &app, "memory", "\"2g\""),
+        (HEAD, &app, "capabilities", "[\"NET_ADMIN\"]"),
+        (HEAD, &step("app", "port = 3000\n@"), "image", "\"a:1\""),
+        (HEAD, &proxy, "email", "\"me@acme.dev\""),
+        (HEAD, &proxy, "max_body", "\"1GB\""),
+        (HEAD, &proxy, "tls", "\"staging\""),
+        (HEAD, &step("hardening", "@"), "time_zone", "\"Europe/Berlin\""),
+        (HEAD, &step("hardening", "@"), "reboot", "\"23:59\""),
+        (HEAD, &step("hardening", "@"), "profile", "\"strict\""),
+        (server, &step("firewall", "@"), "open", "[\"ssh\", \"udp/51820\"]"),
+        (server, &step("firewall", "@"), "web_from", "\"cloudflare\""),
+        (server, &step("docker", "@"), "id", "\"engine\""),
+    ] {
+        let is_refused = |value: &str| {
+            let playbook = format!("{head}{}", steps.replace('@', &format!("{key} = {value}")));
+            check(Path::new("playbooks/test.toml"), &playbook).is_err()
+        };
+        assert!(!is_refused(good), "{key} = {good} was refused");
+        for text in HOSTILE {
+            let value = toml_edit::Value::from(*text).to_string();
+            let value = good.strip_suffix(']').map_or(value.clone(), |list| format!("{list}, {value}]"));
+            assert!(is_refused(&value), "{key} = {text:?} was accepted");
+        }
+    }
+}
+
+#[test]
+fn hostile_values_arrive_in_containers_as_typed() {
+    for text in HOSTILE {
+        let value = toml_edit::Value::from(*text).to_string();
+        let app =
+            format!("[[step]]\nuse = \"app\"\non = \"web\"\nimage = \"a\"\nport = 3000\nenv = {{ X = {value} }}\n");
+        let file = content(&desired(&app, &Outputs::new()), "/srv/landfall/acme/app/compose.yaml");
+        let parsed: serde_json::Value = serde_saphyr::from_str(&file).unwrap();
+        // Compose itself makes one dollar of two.
+        let arrives = parsed["services"]["app"]["environment"]["X"].as_str().unwrap().replace("$$", "$");
+        assert_eq!(arrives, *text);
+    }
+}
