@@ -206,6 +206,7 @@ fn resources(at: &HostAt) -> Vec<Resource> {
                 reads,
                 take_up: TakeUp::Restart,
                 unit_files: vec![],
+                works: None,
                 own_kernel: false,
             }),
         ));
@@ -230,6 +231,7 @@ fn resources(at: &HostAt) -> Vec<Resource> {
             on: Some(at.clone()),
             spec,
             gives: vec![],
+            gone: false,
         })
         .collect()
 }

@@ -154,7 +154,7 @@ impl Site<'_> {
 
     fn resource(&self, address: Address, on: Option<HostAt>, spec: Spec) -> Resource {
         let owner = self.playbook.name.clone();
-        Resource { address, owner, step: self.entry.id.clone(), on, spec, gives: vec![] }
+        Resource { address, owner, step: self.entry.id.clone(), on, spec, gives: vec![], gone: false }
     }
 }
 

@@ -77,6 +77,9 @@ impl std::ops::Deref for ReadyChange {
 
 /// Decides what must change so that `have` becomes what `want` says. Pure.
 pub fn diff(want: &Resource, have: &Observed) -> Change {
+    if want.gone {
+        return absent(want, have);
+    }
     let verb = match have {
         Observed::Absent | Observed::Unreached => Verb::Create,
         Observed::Foreign(what) => Verb::Conflict(what.clone()),
@@ -142,7 +145,7 @@ mod tests {
     fn resource(spec: Spec) -> Resource {
         let name = Name::parse("web").unwrap();
         let address = Address { provider: "hetzner", place: None, kind: "x", name: "web".into() };
-        Resource { address, owner: name.clone(), step: name, on: None, spec, gives: vec![] }
+        Resource { address, owner: name.clone(), step: name, on: None, spec, gives: vec![], gone: false }
     }
 
     fn server(size: &str, location: &str, image: &str, backups: bool) -> Resource {
@@ -231,6 +234,7 @@ mod tests {
                 reads: vec![reads.into()],
                 take_up: TakeUp::Reload,
                 unit_files: vec![],
+                works: None,
                 own_kernel: false,
             })
         };
@@ -243,6 +247,17 @@ mod tests {
         ];
         take_up(&mut changes);
         assert_eq!(changes.iter().map(Change::is_keep).collect::<Vec<_>>(), [false, false, true, true]);
+    }
+
+    #[test]
+    fn what_shall_go_goes_only_if_it_is_ours_and_then_is_as_wanted() {
+        let mut want = server("s", "l", "i", true);
+        want.gone = true;
+        let have = |ours| Observed::Present { fields: Fields::new(), outputs: vec![], ours };
+        assert_eq!(diff(&want, &have(true)).verb, Verb::Delete);
+        for kept in [have(false), Observed::Absent, Observed::Foreign("another".into())] {
+            assert!(diff(&want, &kept).is_keep());
+        }
     }
 
     #[test]

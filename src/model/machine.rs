@@ -165,13 +165,19 @@ pub struct Service {
     pub take_up: TakeUp,
     /// Files of the unit itself; it is restarted when they have changed since it started.
     pub unit_files: Vec<String>,
+    /// A shell condition that holds while it does its work; it is restarted when that fails.
+    pub works: Option<&'static str>,
     /// Does it work on the kernel itself, so that it rests on a host that shares its kernel with others?
     pub own_kernel: bool,
 }
 
 impl Service {
     pub(super) fn fields(&self) -> Fields {
-        Fields::from([("enabled", true.into()), ("active", true.into()), ("up_to_date", true.into())])
+        let mut fields = Fields::from([("enabled", true.into()), ("active", true.into()), ("up_to_date", true.into())]);
+        if self.works.is_some() {
+            fields.insert("works", true.into());
+        }
+        fields
     }
 }
 
@@ -223,6 +229,8 @@ pub struct Command {
     pub mark: Name,
     /// Program and arguments.
     pub run: Vec<String>,
+    /// A path it makes; it is run again when that is gone.
+    pub creates: Option<String>,
 }
 
 impl Command {

@@ -203,6 +203,8 @@ pub struct Resource {
     pub spec: Spec,
     /// Outputs that are known as soon as it is there, by name.
     pub gives: Vec<(&'static str, String)>,
+    /// Shall it go? What is not ours stays all the same.
+    pub gone: bool,
 }
 
 impl Resource {

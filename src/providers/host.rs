@@ -131,7 +131,23 @@ impl Provider for Hosts {
                 let names: Vec<String> = list.iter().map(|&i| changes[i].resource.address.to_string()).collect();
                 let log = scrub(log, changes, doors);
                 if let Some(why) = not_proved {
-                    return Err(locked_out(&names.join(", "), "the host undid it", why));
+                    // What was wrong before, and only now taken up, is not ours to undo.
+                    return Err(match doors.ssh.prove(&id, "/run/landfall/again", report).await {
+                        Ok(()) => locked_out(&names.join(", "), "the host undid it", why),
+                        Err(still) => Failure::new(
+                            Kind::Human,
+                            format!(
+                                "{} was undone, but the host {} still lets nobody in",
+                                names.join(", "),
+                                at.address
+                            ),
+                        )
+                        .because(still)
+                        .hint(
+                            "something else on it shuts our key out, which sshd had not read before: look at \
+                             /etc/ssh/sshd_config.d from the provider's console, or from a session that is still open",
+                        ),
+                    });
                 }
                 Err(Failure::new(
                     Kind::Failed,

@@ -99,6 +99,8 @@ impl Arrival {
 const INIT: &str = include_str!("../../templates/rehearsal/init");
 const STAND_INS: &str = include_str!("../../templates/rehearsal/stand-in-images");
 const BASE_IMAGE: &str = include_str!("../../templates/rehearsal/base-image");
+/// Folders of /var/lib in which a host's own engine keeps images.
+const KEEPERS: [&str; 2] = ["docker", "containerd"];
 /// The label that says which rehearsal a container, network or volume belongs to.
 const LABEL: &str = "landfall.rehearsal";
 
@@ -261,11 +263,15 @@ impl Machines for LocalHosts {
         };
         let _burials_are_over = self.graveyard.read().await;
         let (name, label) = (self.name(birth.id), format!("--label={LABEL}={}", self.session));
-        let (volume, network) = (format!("{name}-docker"), format!("--network=landfall-{}", self.session));
-        self.engine.docker(&["volume", "create", &label, &volume]).await?;
-        let (mount, address) = (format!("--volume={volume}:/var/lib/docker"), format!("--ip={}", birth.address));
+        let network = format!("--network=landfall-{}", self.session);
+        // Layers cannot be stacked on layers: what keeps images needs a disk of its own.
+        for keeper in KEEPERS {
+            self.engine.docker(&["volume", "create", &label, &format!("{name}-{keeper}")]).await?;
+        }
+        let mounts = KEEPERS.map(|keeper| format!("--volume={name}-{keeper}:/var/lib/{keeper}"));
+        let address = format!("--ip={}", birth.address);
         let (named, host_name) = (format!("--name={name}"), format!("--hostname={}", birth.host_name));
-        let mut arguments = vec!["create", &label, &named, &host_name, &network, &address, &mount];
+        let mut arguments = vec!["create", &label, &named, &host_name, &network, &address, &mounts[0], &mounts[1]];
         arguments.extend(RUN);
         if Path::new("/sys/fs/cgroup/memory").exists() {
             // systemd 257 refuses cgroup v1 unless it is told to make do with it.
@@ -298,7 +304,8 @@ impl Machines for LocalHosts {
         let _alone = self.graveyard.write().await;
         let name = self.name(id);
         self.engine.docker(&["rm", "--force", "--volumes", &name]).await?;
-        self.engine.docker(&["volume", "rm", "--force", &format!("{name}-docker")]).await.map(|_| ())
+        let volumes = KEEPERS.map(|keeper| format!("{name}-{keeper}"));
+        self.engine.docker(&["volume", "rm", "--force", &volumes[0], &volumes[1]]).await.map(|_| ())
     }
 }
 

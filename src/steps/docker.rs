@@ -87,6 +87,7 @@ impl Step for DockerStep {
             reads: vec![DAEMON_JSON.to_owned()],
             take_up: TakeUp::Restart,
             unit_files: vec![],
+            works: Some("iptables -t nat -n -L DOCKER >/dev/null 2>&1"),
             own_kernel: false,
         };
         all.push(site.on_host(&host, "service", "docker.service".to_owned(), Spec::Service(service)));
@@ -119,8 +120,14 @@ fn prune(site: &Site<'_>, host: &HostAt) -> Vec<Resource> {
     let mut all: Vec<Resource> = files.into_iter().map(file).collect();
     let unit = "landfall-prune.timer".to_owned();
     let unit_files = vec![timer.to_owned()];
-    let service =
-        Service { unit: unit.clone(), reads: vec![], take_up: TakeUp::Restart, unit_files, own_kernel: false };
+    let service = Service {
+        unit: unit.clone(),
+        reads: vec![],
+        take_up: TakeUp::Restart,
+        unit_files,
+        works: None,
+        own_kernel: false,
+    };
     all.push(site.on_host(host, "service", unit, Spec::Service(service)));
     all
 }

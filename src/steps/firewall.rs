@@ -69,7 +69,8 @@ pub enum Opening {
 
 impl Opening {
     fn parse(text: &str) -> Option<Opening> {
-        let port = |text: &str| text.parse().ok().filter(|port| *port > 0);
+        // As the schema has it: no sign, no zeros in front.
+        let port = |text: &str| text.parse().ok().filter(|port: &u16| *port > 0 && port.to_string() == text);
         Some(match text.split_once('/') {
             None if text == "ssh" => Opening::Ssh,
             None if text == "http" => Opening::Http,
@@ -199,6 +200,7 @@ impl Step for FirewallStep {
             reads: vec![unit.clone()],
             take_up: TakeUp::Restart,
             unit_files: vec![],
+            works: None,
             own_kernel: false,
         };
         Ok(vec![

@@ -117,7 +117,18 @@ impl Step for HardeningStep {
         let answers: HardeningAnswers = site.entry.answers()?;
         let host = site.host(&answers.on)?;
         let ground = Ground { site, host: &host, answers: &answers };
-        Ok(MEASURES.iter().filter(|m| answers.wants(m)).flat_map(|measure| (measure.make)(&ground)).collect())
+        let (on, off): (Vec<&Measure>, Vec<&Measure>) = MEASURES.iter().partition(|measure| answers.wants(measure));
+        let mut all: Vec<Resource> = on.iter().flat_map(|measure| (measure.make)(&ground)).collect();
+        // What a measure made goes when it is switched off, in reverse: services before their files.
+        for mut resource in off.iter().rev().flat_map(|measure| (measure.make)(&ground).into_iter().rev()) {
+            let kept =
+                matches!(resource.spec, Spec::Package(_) | Spec::Directory(_) | Spec::User(_) | Spec::Command(_));
+            if !kept && !all.iter().any(|wanted| wanted.address == resource.address) {
+                resource.gone = true;
+                all.push(resource);
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -178,7 +189,8 @@ impl Ground<'_> {
 
     fn service(&self, unit: &str, reads: &[&str], take_up: TakeUp) -> Resource {
         let reads = reads.iter().map(|path| (*path).to_owned()).collect();
-        let spec = Service { unit: unit.to_owned(), reads, take_up, unit_files: vec![], own_kernel: false };
+        let spec =
+            Service { unit: unit.to_owned(), reads, take_up, unit_files: vec![], works: None, own_kernel: false };
         self.on_host("service", unit, Spec::Service(spec))
     }
 
@@ -189,17 +201,19 @@ impl Ground<'_> {
             reads: vec![],
             take_up: TakeUp::Restart,
             unit_files: vec![],
+            works: None,
             own_kernel: true,
         };
         self.on_host("service", unit, Spec::Service(spec))
     }
 
-    fn command(&self, mark: &str, script: &str) -> Vec<Resource> {
+    /// A command that is run when its text changes, or when the file it `creates` is gone. No resource where the
+    /// mark is no name, which a test of every measure would find.
+    fn command(&self, mark: &str, script: &str, creates: Option<&str>) -> Vec<Resource> {
         let run = ["sh", "-c", script].map(str::to_owned).into();
-        let mark = Name::parse(mark);
-        mark.map(|mark| self.on_host("command", mark.as_str(), Spec::Command(Command { mark: mark.clone(), run })))
-            .into_iter()
-            .collect()
+        let creates = creates.map(str::to_owned);
+        let spec = Name::parse(mark).map(|mark| Command { mark, run, creates });
+        spec.into_iter().map(|spec| self.on_host("command", mark, Spec::Command(spec))).collect()
     }
 
     fn sysctl(&self, name: &str, settings: &[(&str, &str)]) -> Resource {

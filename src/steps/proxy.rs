@@ -184,6 +184,7 @@ impl Step for ProxyStep {
             reads: vec![CADDYFILE.to_owned()],
             take_up: TakeUp::Reload,
             unit_files: vec![UNIT_FILE.to_owned()],
+            works: None,
             own_kernel: false,
         };
         Ok(vec![

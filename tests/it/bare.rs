@@ -104,7 +104,15 @@ impl Bare {
     pub(crate) fn resource(&self, kind: &'static str, name: &str, spec: Spec) -> Resource {
         let step = self.at.step.clone();
         let address = Address { provider: "host", place: Some(step.clone()), kind, name: name.into() };
-        Resource { address, owner: Name::parse("acme").unwrap(), step, on: Some(self.at.clone()), spec, gives: vec![] }
+        Resource {
+            address,
+            owner: Name::parse("acme").unwrap(),
+            step,
+            on: Some(self.at.clone()),
+            spec,
+            gives: vec![],
+            gone: false,
+        }
     }
 
     pub(crate) fn file(&self, path: &str, content: impl Into<Value>) -> Resource {

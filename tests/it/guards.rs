@@ -161,6 +161,14 @@ async fn sshd_is_judged_by_what_it_says_and_we_never_demand_what_we_do_not_speak
     let failure = carry_out(&doors, plan(&doors, std::slice::from_ref(&ours)).await).await.unwrap_err();
     assert!(words(&failure).contains("not in force") && words(&failure).contains("maxauthtries 3"), "{failure:?}");
     host.console("rm /etc/ssh/sshd_config.d/00-earlier.conf").await;
+    // So does a condition, which plain `sshd -T` passes over.
+    let condition = "printf 'Match User root,bob\\n  PasswordAuthentication yes\\n' >/etc/ssh/sshd_config.d/99-hand.conf; systemctl reload ssh";
+    host.console(condition).await;
+    let drift = plan(&doors, std::slice::from_ref(&ours)).await;
+    assert!(format!("{drift:?}").contains("for root: passwordauthentication yes"), "{drift:?}");
+    let failure = carry_out(&doors, drift).await.unwrap_err();
+    assert!(words(&failure).contains("for root: passwordauthentication yes"), "{failure:?}");
+    host.console("rm /etc/ssh/sshd_config.d/99-hand.conf").await;
     carry_out(&doors, plan(&doors, std::slice::from_ref(&ours)).await).await.expect("and is mended");
     guarded.close().await;
 }

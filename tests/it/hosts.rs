@@ -79,6 +79,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
                 reads: vec!["/etc/systemd/system/probe.service".into()],
                 take_up: TakeUp::Reload,
                 unit_files: vec![],
+                works: None,
                 own_kernel: false,
             }),
         ),
@@ -88,6 +89,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
             Spec::Command(Command {
                 mark: Name::parse("once").unwrap(),
                 run: ["sh", "-c", "echo run >>/srv/log"].map(str::to_owned).into(),
+                creates: Some("/srv/log".into()),
             }),
         ),
     ];
@@ -253,7 +255,7 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
     let half = [host.resource(
         "command",
         "half",
-        Spec::Command(Command { mark: Name::parse("half").unwrap(), run: vec!["false".into()] }),
+        Spec::Command(Command { mark: Name::parse("half").unwrap(), run: vec!["false".into()], creates: None }),
     )];
     carry_out(&doors, plan(&doors, &half).await).await.unwrap_err();
     assert!(host.console("cat /var/lib/landfall/made").await.contains("acme host/web/command/half"));
@@ -278,7 +280,11 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
         stop,
     );
     let slow = |name: &str| {
-        Spec::Command(Command { mark: Name::parse(name).unwrap(), run: ["sleep", "3"].map(str::to_owned).into() })
+        Spec::Command(Command {
+            mark: Name::parse(name).unwrap(),
+            run: ["sleep", "3"].map(str::to_owned).into(),
+            creates: None,
+        })
     };
     let two = [host.resource("command", "first", slow("first")), host.resource("command", "second", slow("second"))];
     let ready: Vec<ReadyChange> = plan(&doors, &two).await.into_iter().map(|c| ReadyChange::new(c).unwrap()).collect();

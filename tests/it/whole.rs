@@ -178,6 +178,20 @@ async fn every_playbook_we_ship_is_rehearsed_from_beginning_to_end() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_playbook_goes_well_on_ubuntu() {
+    if !hosts_are_asked_for() {
+        return;
+    }
+    engine_with_base_image(System::Ubuntu2404).await;
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string("playbooks/solo-hetzner.toml").unwrap();
+    let path = folder.path().join("ubuntu.toml");
+    std::fs::write(&path, text.replace("\"debian-13\"", "\"ubuntu-24.04\"")).unwrap();
+    let probes = rehearse(path.to_str().unwrap());
+    assert!(probes.len() >= 6 && probes.iter().all(|(_, passed)| *passed), "{probes:?}");
+}
+
 /// The simulated cloud, as its console would use it.
 struct Api<'a> {
     world: &'a World,

@@ -103,6 +103,8 @@ pub(super) struct Facts {
     pub md5: BTreeSet<String>,
     /// What dpkg says of the files that packages brought, in the same form.
     pub conffiles: BTreeSet<String>,
+    /// Units that do their work.
+    pub working: BTreeSet<String>,
     /// Is the host a container, so that its kernel is another machine's?
     pub in_container: bool,
     /// By account.
@@ -219,6 +221,9 @@ impl Facts {
             }
             ("conffile", _) => {
                 self.conffiles.insert(rest.to_owned());
+            }
+            ("works", [unit]) => {
+                self.working.insert((*unit).to_owned());
             }
             ("container-host", _) => self.in_container = true,
             ("sshd-digest", [digest]) => self.sshd_digest = (*digest).to_owned(),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::model::resource::{Resource, Spec};
 use crate::providers::host::facts::MARKS;
-use crate::providers::host::kinds::access::RELOAD_SSHD;
+use crate::providers::host::kinds::access::{self, RELOAD_SSHD};
 use crate::providers::host::kinds::tuning::knobs;
 use crate::providers::host::questions::USED_KEY;
 use crate::providers::host::script::{Script, quote, words};
@@ -67,13 +67,16 @@ pub(super) fn arm(index: usize, resource: &Resource, token: &str, out: &mut Scri
     for (number, path) in guarded.paths.iter().enumerate() {
         let _ = writeln!(undo, "    put_back {number} {}", quote(path));
     }
+    // What was taken up is no longer in force.
+    if let Some(mark) = access::mark(&resource.spec) {
+        let _ = writeln!(undo, "    rm -f {}", quote(&format!("{MARKS}/{mark}")));
+    }
     let _ = writeln!(undo, "    [ \"$1\" = boot ] || {{ {}; }}", guarded.take_up);
     let old: Vec<String> = guarded.paths.iter().map(|path| format!("{path}.landfall-old")).collect();
     let undo = UNDO
         .replace("@PUT_BACK@\n", &undo)
         .replace("@OLD@", &words(&old))
         .replace("@PROOF@", &proof(token))
-        .replace("@MARKS@", MARKS)
         .replace("@GUARD@", GUARD);
     out.line(format!("arm_{index}() {{"));
     out.line(format!("rm -rf {GUARD}"));

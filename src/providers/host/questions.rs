@@ -46,8 +46,12 @@ pub(super) struct Questions {
     pub secrets: BTreeSet<String>,
     /// What sshd says of these keywords, in lower case.
     pub sshd: BTreeSet<String>,
+    /// The accounts for which sshd's conditional settings matter.
+    pub sshd_users: BTreeSet<String>,
     /// What these tables of nftables hold.
     pub tables: BTreeSet<String>,
+    /// Whether these units do their work: a shell condition for each.
+    pub works: BTreeMap<String, &'static str>,
     /// Whether these files are as their packages brought them.
     pub pristine: BTreeSet<String>,
     /// Whether it is a container?
@@ -100,6 +104,9 @@ impl Questions {
             // Answers come in the order of the names, with an empty line between two.
             out.line(format!("systemctl show --property=LoadState,UnitFileState,ActiveState,ConditionResult,ConditionTimestampMonotonic -- {names} 2>/dev/null | while IFS= read -r line; do printf '{mark}unit\\t%s\\n' \"$line\"; done >&3"));
         }
+        for (unit, condition) in &self.works {
+            out.line(format!("! {condition} || printf '{mark}works\\t%s\\n' {} >&3", quote(unit)));
+        }
         if !self.users.is_empty() {
             out.line(format!(
                 "getent passwd {} | while IFS= read -r line; do printf '{mark}user\\t%s\\n' \"$line\"; done >&3",
@@ -146,12 +153,13 @@ impl Questions {
             let wanted: Vec<String> = self.sshd.iter().map(|keyword| format!("{}' '*", quote(keyword))).collect();
             // sshd wants its run directory even for a test.
             out.line("mkdir -p -m 0755 /run/sshd");
-            out.line("if effective=$(sshd -T 2>&1); then");
+            out.line("if effective=$(sshd -T 2>/dev/null); then");
             out.line(format!("    printf '%s\\n' \"$effective\" | while IFS= read -r line; do case $line in {}) printf '{mark}sshd\\t%s\\n' \"$line\" ;; esac; done >&3", wanted.join("|")));
+            out.line(CONDITIONAL);
+            let users = words(&self.sshd_users);
+            out.line(format!("    conditional {users} | while IFS= read -r line; do case ${{line#*: }} in {}) printf '{mark}sshd\\t%s\\n' \"$line\" ;; esac; done >&3", wanted.join("|")));
             out.line(format!("    printf '{mark}sshd-digest\\t%s\\n' \"$(printf '%s\\n' \"$effective\" | sha256sum | cut -c 1-64)\" >&3"));
-            out.line(format!(
-                "else printf '{mark}sshd-refused\\t%s\\n' \"$(printf '%s' \"$effective\" | head -n 1)\" >&3; fi"
-            ));
+            out.line(format!("else printf '{mark}sshd-refused\\t%s\\n' \"$(sshd -T 2>&1 | head -n 1)\" >&3; fi"));
         }
         for table in &self.tables {
             out.line(format!(
@@ -182,7 +190,9 @@ impl Questions {
             out.line(format!("[ ! -e /etc/fstab ] || while read -r what at kind options rest; do case $what in '#'*) continue ;; esac; case $at in {points}) printf '{mark}fstab\\t%s\\t%s\\n' \"$at\" \"$what $at $kind $options $rest\" ;; esac; done </etc/fstab >&3"));
         }
         if self.time_zone {
-            out.line(format!("zone=$(readlink -f /etc/localtime); printf '{mark}time-zone\\t%s\\n' \"${{zone#/usr/share/zoneinfo/}}\" >&3"));
+            out.line(format!(
+                "zone=$(readlink /etc/localtime); printf '{mark}time-zone\\t%s\\n' \"${{zone##*/zoneinfo/}}\" >&3"
+            ));
         }
         for (path, keys) in &self.settings {
             let path = quote(path);
@@ -215,6 +225,12 @@ impl Questions {
 pub(super) fn table_digest(table: &str) -> String {
     format!("nft --stateless list table inet {} 2>/dev/null | sha256sum | cut -c 1-64", quote(table))
 }
+
+/// A shell function that prints what sshd would do for these accounts and not for others, each line after
+/// `for ACCOUNT: `; plain `sshd -T` passes over conditional blocks. Expects `$effective`.
+pub(super) const CONDITIONAL: &str = "conditional() { grep -qisE '^[[:space:]]*match[[:space:]]' /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf || return 0; \
+     for account in \"$@\"; do sshd -T -C \"user=$account,host=localhost,addr=192.0.2.1\" 2>/dev/null | while IFS= read -r line; do \
+     printf '%s\\n' \"$effective\" | grep -qxF -e \"$line\" || printf 'for %s: %s\\n' \"$account\" \"$line\"; done; done; }";
 
 /// Where the kernel shows a setting.
 pub(super) fn sysctl_path(key: &str) -> String {

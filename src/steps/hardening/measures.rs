@@ -56,7 +56,7 @@ pub static MEASURES: &[Measure] = &[
     Measure {
         name: "umask",
         since: Profile::Baseline,
-        does: "new files are not for everybody",
+        does: "what people make in their shells is not for everybody",
         protects: "Files that other accounts of the server can read because nobody thought of it.",
         judged_by: "Lynis AUTH-9328; OpenSCAP accounts_umask",
         make: umask,
@@ -350,7 +350,7 @@ fn shared_memory(ground: &Ground<'_>) -> Vec<Resource> {
 
 fn process_hiding(ground: &Ground<'_>) -> Vec<Resource> {
     // systemd-logind must see all processes to end sessions.
-    let mut all = ground.command("proc-group", "groupadd --force --system proc");
+    let mut all = ground.command("proc-group", "groupadd --force --system proc", None);
     let dropin = "/etc/systemd/system/systemd-logind.service.d/landfall.conf";
     all.push(ground.file(dropin, template!("logind.conf")));
     all.push(ground.service("systemd-logind.service", &[dropin], TakeUp::Restart));
@@ -372,7 +372,11 @@ fn audit(ground: &Ground<'_>) -> Vec<Resource> {
     all.push(ground.kernel_service("auditd.service"));
     // Loads the rules without restarting the daemon; where the kernel's audit is another machine's, they wait.
     let digest = digest(template!("audit.rules").as_bytes());
-    all.extend(ground.command("audit-rules", &format!("augenrules --load >/dev/null 2>&1 || : # rules {digest}")));
+    all.extend(ground.command(
+        "audit-rules",
+        &format!("augenrules --load >/dev/null 2>&1 || : # rules {digest}"),
+        None,
+    ));
     all
 }
 
@@ -409,7 +413,7 @@ fn bans(ground: &Ground<'_>) -> Vec<Resource> {
     // Where somebody else may have made rules of their own, they stay in force.
     let jail = if ground.host.made_by_us { "/etc/fail2ban/jail.local" } else { "/etc/fail2ban/jail.d/landfall.conf" };
     let mut all = ground.packages(&["fail2ban", "python3-systemd", "nftables"]);
-    all.push(ground.file(jail, template!("jail.conf")));
+    all.push(ground.file(jail, &template!("jail.conf").replace("@PORT@", &ground.host.port.to_string())));
     all.push(ground.service("fail2ban.service", &[jail], TakeUp::Restart));
     all
 }
@@ -460,9 +464,9 @@ fn sshd_settings(ground: &Ground<'_>) -> Vec<Resource> {
     if ground.strict() {
         // On a host that was there before, somebody may know it by its key.
         let make = if host.made_by_us { template!("rsa-host-key") } else { template!("rsa-host-key-if-none") };
-        all.extend(ground.command("rsa-host-key", make));
+        all.extend(ground.command("rsa-host-key", make, Some("/etc/ssh/ssh_host_rsa_key")));
         if host.system != System::Debian13 {
-            all.extend(ground.command("moduli", template!("moduli")));
+            all.extend(ground.command("moduli", template!("moduli"), None));
         }
     }
     let spec = sshd::settings(host.system, ground.answers.profile, &host.user, host.made_by_us, ground.has("banner"));

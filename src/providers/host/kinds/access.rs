@@ -3,14 +3,23 @@
 use crate::model::access::{KeyInUse, Nftables, Sshd};
 use crate::model::failure::{Failure, Kind};
 use crate::model::machine::digest;
-use crate::model::resource::Fields;
+use crate::model::resource::{Fields, Spec};
 use crate::model::value::Value;
 use crate::providers::host::facts::{Facts, MARKS};
-use crate::providers::host::questions::{BORN_KEY, Questions, USED_KEY, table_digest};
-use crate::providers::host::script::{Script, quote};
+use crate::providers::host::questions::{BORN_KEY, CONDITIONAL, Questions, USED_KEY, table_digest};
+use crate::providers::host::script::{Script, quote, words};
 
 /// The mark that says what sshd has taken up.
 const SSHD_MARK: &str = "sshd";
+
+/// The mark that says what has taken up a resource of these kinds, where there is one.
+pub(crate) fn mark(spec: &Spec) -> Option<String> {
+    match spec {
+        Spec::Sshd(_) | Spec::KeyInUse(_) => Some(SSHD_MARK.to_owned()),
+        Spec::Nftables(table) => Some(table_mark(table)),
+        _ => None,
+    }
+}
 
 /// Shell text that makes sshd take up its files, and starts it where it was brought down. Where systemd
 /// listens for it, a new connection starts a new sshd, which reads them anyway.
@@ -25,8 +34,15 @@ fn place(path: &str, text: &str, mode: &str, out: &mut Script) {
     out.line(format!("chmod {mode} -- {new}"));
 }
 
+/// The accounts whose way in matters most: root, and those that may log in.
+fn accounts(spec: &Sshd) -> Vec<String> {
+    let allowed = spec.settings.iter().filter(|(keyword, _)| keyword == "AllowUsers").map(|(_, name)| name.clone());
+    std::iter::once("root".to_owned()).chain(allowed).collect()
+}
+
 pub(super) fn ask_sshd(spec: &Sshd, questions: &mut Questions) {
     questions.sshd.extend(spec.effective().iter().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())));
+    questions.sshd_users.extend(accounts(spec));
     questions.sums.insert(spec.path.clone());
     questions.texts.insert(spec.path.clone(), digest(spec.text().as_bytes()));
     questions.marks.insert(SSHD_MARK.to_owned());
@@ -61,7 +77,8 @@ pub(super) fn make_sshd(spec: &Sshd, out: &mut Script) {
     out.line("mkdir -p -m 0755 /run/sshd");
     out.line("sshd -t");
     // The judge is what sshd says, not what the file says: something may be read before it.
-    out.line("effective=$(sshd -T)");
+    out.line("effective=$(sshd -T 2>/dev/null)");
+    out.line(CONDITIONAL);
     out.line("wrong=");
     out.line("while IFS= read -r wanted; do");
     out.line("    printf '%s\\n' \"$effective\" | grep -qixF -e \"$wanted\" || wrong=\"$wrong, $wanted\"");
@@ -70,8 +87,16 @@ pub(super) fn make_sshd(spec: &Sshd, out: &mut Script) {
         out.line(line);
     }
     out.line("LANDFALL");
+    let keywords: Vec<String> =
+        spec.effective().iter().filter_map(|l| Some(format!("{}' '*", l.split_once(' ')?.0))).collect();
     out.line(format!(
-        "[ -z \"$wrong\" ] || {{ echo \"these settings are not in force, although {} is read early: ${{wrong#, }}. Something in /etc/ssh/sshd_config is read before it, or does not read it at all\"; exit 1; }}",
+        "others=$(conditional {} | while IFS= read -r line; do case ${{line#*: }} in {}) printf ', %s' \"$line\" ;; esac; done)",
+        words(accounts(spec)),
+        keywords.join("|")
+    ));
+    out.line("wrong=$wrong$others");
+    out.line(format!(
+        "[ -z \"$wrong\" ] || {{ echo \"these settings are not in force, although {} is read early: ${{wrong#, }}. Something in /etc/ssh/sshd_config or beside it says otherwise, or does not read it at all\"; exit 1; }}",
         spec.path
     ));
     out.line(RELOAD_SSHD);

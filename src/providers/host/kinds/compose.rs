@@ -54,11 +54,10 @@ pub(super) fn make(spec: &Compose, out: &mut Script) {
     out.line(format!("{compose} up --detach --remove-orphans --wait --wait-timeout {PATIENCE} || {{ {explain}; }}"));
     if let Some((port, path)) = &spec.health {
         let url = quote(&format!("http://127.0.0.1:{port}{path}"));
-        out.line("tries=0");
+        out.line(format!("end=$(($(date +%s) + {PATIENCE}))"));
         // Only what the proxy's own health check would accept.
         out.line(format!("until curl --silent --show-error --output /dev/null --max-time 5 --write-out '%{{http_code}}\\n' -- {url} | grep '^2'; do"));
-        out.line("    tries=$((tries + 1))");
-        out.line(format!("    if [ \"$tries\" -ge {PATIENCE} ]; then echo \"not healthy: nothing good came from port {port}, path \"{}; {explain}; fi", quote(path)));
+        out.line(format!("    if [ \"$(date +%s)\" -ge \"$end\" ]; then echo \"not healthy: nothing good came from port {port}, path \"{}; {explain}; fi", quote(path)));
         out.line("    sleep 1");
         out.line("done");
     }

@@ -28,6 +28,9 @@ fn taken_up(spec: &Service) -> Vec<(String, &[String])> {
 pub(super) fn ask_service(spec: &Service, questions: &mut Questions) {
     questions.units.insert(spec.unit.clone());
     questions.container |= spec.own_kernel;
+    if let Some(works) = spec.works {
+        questions.works.insert(spec.unit.clone(), works);
+    }
     for (mark, files) in taken_up(spec) {
         questions.sums.extend(files.iter().cloned());
         questions.marks.insert(mark);
@@ -41,7 +44,12 @@ pub(super) fn read_service(spec: &Service, facts: &Facts) -> Option<Fields> {
     let enabled = matches!(unit.file.as_str(), "enabled" | "static" | "alias" | "generated");
     let rests = unit.out_of_place || spec.own_kernel && facts.in_container;
     let is_active = unit.active == "active" || rests;
-    Some(Fields::from([("enabled", enabled.into()), ("active", is_active.into()), ("up_to_date", up_to_date.into())]))
+    let mut fields =
+        Fields::from([("enabled", enabled.into()), ("active", is_active.into()), ("up_to_date", up_to_date.into())]);
+    if spec.works.is_some() {
+        fields.insert("works", facts.working.contains(&spec.unit).into());
+    }
+    Some(fields)
 }
 
 pub(super) fn make_service(spec: &Service, out: &mut Script) {
@@ -65,6 +73,10 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
     out.line(format!("if ! systemctl is-active --quiet -- {unit}; then"));
     out.line(format!("    systemctl reset-failed -- {unit} 2>/dev/null || :"));
     out.line(format!("    systemctl start -- {unit} || {explain}"));
+    if let Some(works) = spec.works {
+        out.line(format!("elif ! {works}; then"));
+        out.line(format!("    systemctl restart -- {unit} || {explain}"));
+    }
     // A restart takes up everything, so it is looked at first.
     for (number, (mark, files)) in marks.iter().enumerate().rev() {
         let verb = if **files == spec.unit_files[..] { "restart" } else { take_up };
@@ -84,11 +96,9 @@ pub(super) fn forget_service(spec: &Service, out: &mut Script) {
     }
 }
 
-/// A service of our own is stopped; any other goes with its package, and only our note about it is taken away.
+/// A service that came with us is stopped, and does not start again.
 pub(super) fn unmake_service(spec: &Service, out: &mut Script) {
-    if spec.unit.starts_with("landfall-") {
-        out.line(format!("systemctl disable --quiet --now -- {} 2>/dev/null || :", quote(&spec.unit)));
-    }
+    out.line(format!("systemctl disable --quiet --now -- {} 2>/dev/null || :", quote(&spec.unit)));
     forget_service(spec, out);
 }
 
@@ -98,12 +108,15 @@ fn command_mark(spec: &Command) -> String {
 
 pub(super) fn ask_command(spec: &Command, questions: &mut Questions) {
     questions.marks.insert(command_mark(spec));
+    questions.stat.extend(spec.creates.clone());
 }
 
 pub(super) fn read_command(spec: &Command, facts: &Facts) -> Option<Fields> {
     let mark = facts.marks.get(&command_mark(spec))?;
     let run = Value::texts(spec.run.iter().map(String::as_str));
-    let done = *mark == spec.mark_content();
+    // What it made may have been taken away since.
+    let is_there = spec.creates.as_ref().is_none_or(|path| facts.stat.contains_key(path));
+    let done = *mark == spec.mark_content() && is_there;
     Some(Fields::from([("run", if done { run } else { "(with other inputs)".into() }), ("done", done.into())]))
 }
 

@@ -123,8 +123,8 @@ pub(super) fn read_time_zone(facts: &Facts) -> Option<Fields> {
 
 pub(super) fn make_time_zone(spec: &TimeZone, out: &mut Script) {
     let zone = quote(&format!("/usr/share/zoneinfo/{}", spec.name));
-    out.line(format!("[ -e {zone} ] || {{ echo \"the host knows no such time zone\"; exit 1; }}"));
-    out.line(format!("ln -s -- {zone} /etc/localtime.landfall-new"));
+    out.line(format!("[ -f {zone} ] || {{ echo \"the host knows no such time zone; timedatectl list-timezones lists them\"; exit 1; }}"));
+    out.line(format!("ln -sfn -- {zone} /etc/localtime.landfall-new"));
     out.line("mv -fT /etc/localtime.landfall-new /etc/localtime");
     out.line(format!("printf '%s\\n' {} >/etc/timezone", quote(&spec.name)));
 }
