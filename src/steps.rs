@@ -173,8 +173,14 @@ pub fn desired(playbook: &Playbook, outputs: &Outputs, sources: &Sources) -> Res
         match step.desired(&Site { playbook, entry, outputs, sources }) {
             Ok(wanted) => {
                 for resource in wanted {
-                    match resources.iter().find(|other| other.address == resource.address) {
+                    match resources.iter_mut().find(|other| other.address == resource.address) {
                         None => resources.push(resource),
+                        // What one step wants stays, whatever another no longer does.
+                        Some(twin) if twin.gone != resource.gone => {
+                            if twin.gone {
+                                *twin = resource;
+                            }
+                        }
                         Some(twin) if twin.spec.fields() == resource.spec.fields() => {}
                         Some(twin) => problems.push(Problem::new(
                             entry.at.clone(),

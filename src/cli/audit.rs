@@ -28,7 +28,7 @@ pub fn audit(settings: &Settings, path: &Path) -> Result<u8, Failure> {
     let before: Vec<Verdict> =
         std::fs::read(&kept).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let mut show = Show { style: settings.style, before: &before, verdicts: vec![] };
-    runtime()?.block_on(async {
+    let ended = runtime()?.block_on(async {
         let doors = Arc::new(doors(settings, Arc::new(vault::Environment), Goal::Check));
         let hosts = places::hosts(&loaded.playbook, &loaded.sources, &doors, &Report::silent()).await?;
         if hosts.is_empty() {
@@ -41,21 +41,19 @@ pub fn audit(settings: &Settings, path: &Path) -> Result<u8, Failure> {
             judge_sites(host, &loaded, &mut show).await?;
         }
         Ok(())
-    })?;
-    if show.verdicts.is_empty() {
+    });
+    let none = show.verdicts.is_empty();
+    // What no judge looked at this time keeps its verdict; what was said before something failed counts.
+    let mut all = show.verdicts;
+    let old: Vec<Verdict> =
+        before.into_iter().filter(|old| !all.iter().any(|new| new.judge == old.judge && new.of == old.of)).collect();
+    all.extend(old);
+    disk::write_whole(&kept, &serde_json::to_vec_pretty(&all).unwrap_or_default())?;
+    ended?;
+    if none {
         return Err(Failure::new(Kind::Human, "none of the judges is installed")
             .hint("here: `pip install ssh-audit`, `apt install testssl.sh`; on the server: `apt install lynis`"));
     }
-    // What no judge looked at this time keeps its verdict.
-    let mut all = show.verdicts;
-    all.extend(
-        before
-            .into_iter()
-            .filter(|old| !all.iter().any(|new| new.judge == old.judge && new.of == old.of))
-            .collect::<Vec<_>>(),
-    );
-    let text = serde_json::to_vec_pretty(&all).unwrap_or_default();
-    disk::write_whole(&kept, &text)?;
     Ok(0)
 }
 
@@ -115,7 +113,10 @@ async fn judge_host(host: &HostAt, doors: &Doors, show: &mut Show<'_>) -> Result
     let lines = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
     match probes::read_lynis(&lines, host.step.as_str()) {
         Some(verdict) => show.tell(verdict),
-        None => show.missing(&format!("Lynis is not installed on {}", host.step), "`apt install lynis` there"),
+        None if lines.iter().any(|line| line == "none") => {
+            show.missing(&format!("Lynis is not installed on {}", host.step), "`apt install lynis` there");
+        }
+        None => show.missing("Lynis gave no report", "run it on the server by hand to see why"),
     }
     Ok(())
 }

@@ -81,7 +81,12 @@ fn arguments(id: &HostId, known: &Path, key: &Path, command: &[String]) -> Vec<S
         format!("IdentityFile={}", key.display()),
     ];
     let mut arguments = vec!["-F".to_owned(), "none".to_owned()];
-    arguments.extend(options.into_iter().flat_map(|option| ["-o".to_owned(), option]));
+    // As in its configuration file: spaces need quotes, and a percent sign is two.
+    let quoted = |option: String| match option.split_once('=') {
+        Some((keyword, value)) => format!("{keyword}=\"{}\"", value.replace('%', "%%")),
+        None => option,
+    };
+    arguments.extend(options.into_iter().flat_map(|option| ["-o".to_owned(), quoted(option)]));
     arguments.extend(["-p".to_owned(), id.port.to_string(), "-l".to_owned(), id.user.clone(), id.address.to_string()]);
     if !command.is_empty() {
         arguments.push("--".to_owned());

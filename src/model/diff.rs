@@ -105,7 +105,7 @@ pub fn take_up(changes: &mut [Change]) {
         .filter(|change| !change.is_keep())
         .filter_map(|change| Some((change.resource.address.place.clone(), change.resource.spec.path()?.to_owned())))
         .collect();
-    for change in changes.iter_mut().filter(|change| change.is_keep()) {
+    for change in changes.iter_mut().filter(|change| change.is_keep() && !change.resource.gone) {
         let place = &change.resource.address.place;
         let touched = |path: &String| changing.iter().any(|(at, changed)| at == place && changed == path);
         if change.resource.spec.reads().any(touched) {
@@ -247,6 +247,11 @@ mod tests {
         ];
         take_up(&mut changes);
         assert_eq!(changes.iter().map(Change::is_keep).collect::<Vec<_>>(), [false, false, true, true]);
+        // What shall go is not woken to read its file once more.
+        changes[1].verb = Verb::Keep;
+        changes[1].resource.gone = true;
+        take_up(&mut changes);
+        assert!(changes[1].is_keep());
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Provider `host`: the machine behind SSH. Looking at a host is one exec, changing it is one more.
 
 mod apply;
+mod checks;
 mod facts;
 mod guard;
 mod kinds;
 mod questions;
 mod script;
 
-use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,18 +18,17 @@ use rand_core::{OsRng, RngCore as _};
 use crate::doors::Doors;
 use crate::doors::http::Api;
 use crate::doors::ssh::{Host, HostId, Signs};
-use crate::model::diff::{ReadyChange, Verb};
+use crate::model::diff::ReadyChange;
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
-use crate::model::machine::{HostAt, Service};
+use crate::model::machine::HostAt;
 use crate::model::name::Name;
 use crate::model::resource::{Address, Observed, Owned, Resource, Spec, Stock};
-use crate::model::system::System;
 use crate::model::value::{Quoting, Value};
 use crate::providers::Provider;
 use crate::providers::host::apply::{Line, stop_file};
 use crate::providers::host::facts::Facts;
-use crate::providers::host::questions::{Questions, sysctl_path};
+use crate::providers::host::questions::Questions;
 use crate::providers::host::script::Script;
 
 /// The provider itself.
@@ -73,7 +72,7 @@ impl Provider for Hosts {
         let Some(at) = changes.first().and_then(|change| change.resource.on.as_ref()) else { return Ok(None) };
         let id = host_id(at)?;
         let host = doors.ssh.open(&id, report).await?;
-        check_demands(changes, doors)?;
+        checks::check_demands(changes, doors)?;
         let questions = questions(changes.iter().map(|change| &change.resource), doors)?;
         let mark = new_mark();
         let script = apply::script(changes, &questions, &*doors.keys, &mark)?;
@@ -99,6 +98,7 @@ impl Provider for Hosts {
         let signs = Signs::default();
         let mut running = std::pin::pin!(run(&host, script, mark, questions, signs.clone(), report, tell));
         let mut not_proved: Option<Failure> = None;
+        let mut guarded = usize::MAX;
         let mut proof = None;
         let ran = loop {
             tokio::select! {
@@ -109,6 +109,7 @@ impl Provider for Hosts {
                         _ => None,
                     });
                     let id = HostId { host_key: key.unwrap_or_else(|| id.host_key.clone()), ..id.clone() };
+                    guarded = index;
                     not_proved = Some(Failure::new(Kind::Unreachable, "a new connection had no answer in time"));
                     proof = Some(Box::pin(async move {
                         let proved = doors.ssh.prove(&id, &guard::proof(&token), report).await;
@@ -130,7 +131,7 @@ impl Provider for Hosts {
             Some(Line::Failed(list, status, log)) => {
                 let names: Vec<String> = list.iter().map(|&i| changes[i].resource.address.to_string()).collect();
                 let log = scrub(log, changes, doors);
-                if let Some(why) = not_proved {
+                if let Some(why) = not_proved.filter(|_| list.contains(&guarded)) {
                     // What was wrong before, and only now taken up, is not ours to undo.
                     return Err(match doors.ssh.prove(&id, "/run/landfall/again", report).await {
                         Ok(()) => locked_out(&names.join(", "), "the host undid it", why),
@@ -219,11 +220,10 @@ impl Hosts {
         questions.script(&mark, &mut script);
         script.line("}").line(format!("mark={mark}")).line("main </dev/null");
 
-        let knobs = questions.sysctls.clone();
         let facts = run(&host, script.into_text(), mark, questions, Signs::default(), report, |_| {}).await?;
-        check_first_boot(&facts.first_boot, at.made_by_us, report)?;
-        check_system(&facts, at)?;
-        note_foreign_kernel(&facts, &knobs, want, report);
+        checks::check_first_boot(&facts.first_boot, at.made_by_us, report)?;
+        checks::check_system(&facts, at)?;
+        checks::note_foreign_kernel(&facts, want, report);
         Ok(Some(facts))
     }
 }
@@ -321,89 +321,6 @@ async fn run(
     } else {
         failure.because(said)
     })
-}
-
-/// Could we still speak with sshd after these changes? Asked before anything is demanded of it.
-fn check_demands(changes: &[ReadyChange], doors: &Doors) -> Result<(), Failure> {
-    let demands = changes.iter().filter(|change| change.verb != Verb::Delete).filter_map(|c| match &c.resource.spec {
-        Spec::Sshd(sshd) => Some((&c.resource.address, sshd)),
-        _ => None,
-    });
-    for (address, sshd) in demands {
-        for keyword in ["KexAlgorithms", "Ciphers", "MACs", "HostKeyAlgorithms"] {
-            let offered = sshd.list(keyword);
-            if !offered.is_empty() && !doors.ssh.speaks(keyword, &offered) {
-                return Err(Failure::new(
-                    Kind::Human,
-                    format!("{address} would leave no {keyword} that this build of Landfall speaks"),
-                )
-                .because(format!("on offer would be {}", offered.join(", ")))
-                .hint("use `profile = \"baseline\"`, or a build with a newer SSH library; nothing was changed on the host"));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Does the host run what the playbook says? Names of packages and settings depend on it.
-fn check_system(facts: &Facts, at: &HostAt) -> Result<(), Failure> {
-    let [id, version, pretty] = &facts.system;
-    match System::of_release(id, version) {
-        Some(system) if system == at.system => Ok(()),
-        Some(system) => Err(Failure::new(
-            Kind::Human,
-            format!("the host {} runs {pretty}, not {} as the playbook says", at.address, at.system.as_str()),
-        )
-        .hint(format!("set `image = \"{}\"` in the step `{}`; nothing was changed", system.as_str(), at.step))),
-        None => {
-            let known: Vec<&str> = System::ALL.iter().map(|system| system.as_str()).collect();
-            let what = if pretty.is_empty() { "something that has no name" } else { pretty };
-            Err(Failure::new(Kind::Human, format!("the host {} runs {what}, which Landfall does not know", at.address))
-                .hint(format!("it sets up {}; nothing was changed", known.join(", "))))
-        }
-    }
-}
-
-/// Says which settings of the kernel are written down but not in force, because the kernel is not the host's.
-fn note_foreign_kernel(facts: &Facts, wanted: &BTreeMap<String, String>, want: &[Resource], report: &Report) {
-    let elses = |(key, value): &(&String, &String)| {
-        facts.sysctls.get(&sysctl_path(key)).is_some_and(|knob| !knob.ours && knob.value != **value)
-    };
-    let keys: Vec<&str> = wanted.iter().filter(elses).map(|(key, _)| key.as_str()).collect();
-    if let Some(first) = keys.first() {
-        let more = match keys.len() - 1 {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        report.tell(Progress::Note(format!(
-            "the host shares its kernel with another machine: {first}{more} cannot be set from it, only written down"
-        )));
-    }
-    for resource in want {
-        if let Spec::Service(Service { unit, own_kernel: true, .. }) = &resource.spec
-            && facts.in_container
-        {
-            report.tell(Progress::Note(format!("{unit} rests: the kernel it works on is another machine's")));
-        }
-    }
-}
-
-/// cloud-init's own word on the first boot. Fails when a stage of it failed on a host that was `made_by_us`;
-/// elsewhere that is only worth a note.
-fn check_first_boot(result: &str, made_by_us: bool, report: &Report) -> Result<(), Failure> {
-    let Ok(result) = serde_json::from_str::<serde_json::Value>(result) else { return Ok(()) };
-    let errors: Vec<&str> =
-        result["v1"]["errors"].as_array().into_iter().flatten().filter_map(|e| e.as_str()).collect();
-    if errors.is_empty() {
-        return Ok(());
-    }
-    if !made_by_us {
-        report.tell(Progress::Note(format!("cloud-init on the host has something to say: {}", errors.join("; "))));
-        return Ok(());
-    }
-    Err(Failure::new(Kind::Failed, "the first boot of the host went wrong")
-        .because(errors.join("\n"))
-        .hint("look at /var/log/cloud-init.log on the host, or destroy it and apply again"))
 }
 
 /// How to reach a host whose address and key are known. Fails while they are not.

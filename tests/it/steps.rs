@@ -383,3 +383,16 @@ fn hostile_values_arrive_in_containers_as_typed() {
         assert_eq!(arrives, *text);
     }
 }
+
+#[test]
+fn what_one_step_wants_stays_although_another_switches_it_off() {
+    let step = |id: &str, audit: bool| {
+        format!("[[step]]\nuse = \"hardening\"\nid = \"{id}\"\non = \"web\"\nmeasures = {{ audit = {audit} }}\n")
+    };
+    for (first, second) in [(true, false), (false, true)] {
+        let all = desired(&(step("one", first) + &step("two", second)), &Outputs::new());
+        let rules: Vec<&Resource> =
+            all.iter().filter(|r| r.address.to_string().ends_with("90-landfall.rules")).collect();
+        assert!(matches!(rules[..], [rules] if !rules.gone), "{rules:?}");
+    }
+}

@@ -103,16 +103,23 @@ pub(super) fn script(
 /// Shell text after which a resource that was taken away is no longer ours, and what stood in its place before
 /// is no longer kept.
 fn forget(change: &ReadyChange, out: &mut Script) {
+    out.line(format!("note_unmade {}", quote(&made_line(&change.resource))));
     if let Some(path) = change.resource.spec.path() {
         out.line(format!("forget_original {}", quote(path)));
     }
-    out.line(format!("note_unmade {}", quote(&made_line(&change.resource))));
 }
 
 /// Does this change make the resource ours? What is made anew is; so is a file whose former content is
 /// kept aside and comes back when ours goes.
 fn takes_over(change: &ReadyChange) -> bool {
-    change.verb == Verb::Create || matches!(change.resource.spec, Spec::File(_) | Spec::Settings(_))
+    match (&change.verb, &change.resource.spec) {
+        (Verb::Create, _) | (_, Spec::File(_) | Spec::Settings(_) | Spec::Mount(_)) => true,
+        // A service that slept until we woke it.
+        (Verb::Update(fields), Spec::Service(_)) => {
+            fields.iter().any(|change| change.field == "enabled" && change.from == Some(false.into()))
+        }
+        _ => false,
+    }
 }
 
 /// A line of the answer, apart from the facts.

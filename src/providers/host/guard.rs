@@ -77,6 +77,7 @@ pub(super) fn arm(index: usize, resource: &Resource, token: &str, out: &mut Scri
         .replace("@PUT_BACK@\n", &undo)
         .replace("@OLD@", &words(&old))
         .replace("@PROOF@", &proof(token))
+        .replace("@TOKEN@", token)
         .replace("@GUARD@", GUARD);
     out.line(format!("arm_{index}() {{"));
     out.line(format!("rm -rf {GUARD}"));

@@ -446,6 +446,7 @@ fn package_checks(ground: &Ground<'_>) -> Vec<Resource> {
 fn file_integrity(ground: &Ground<'_>) -> Vec<Resource> {
     let timer = "/etc/systemd/system/landfall-aide.timer";
     let mut all = ground.packages(&["aide"]);
+    all.push(ground.directory("/var/lib/landfall/aide", 0o700));
     all.push(ground.file("/etc/aide/landfall.conf", template!("aide.conf")));
     all.push(ground.file("/etc/systemd/system/landfall-aide.service", template!("aide.service")));
     all.push(ground.file(timer, template!("aide.timer")));

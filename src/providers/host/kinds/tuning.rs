@@ -155,6 +155,14 @@ pub(super) fn make_settings(spec: &Settings, out: &mut Script) {
     out.line(format!("mv -fT -- {path}.landfall-new {path}"));
 }
 
+/// Our lines give way to those that stood there before; all others stay as they are now.
 pub(super) fn unmake_settings(spec: &Settings, out: &mut Script) {
-    out.line(format!("put_original {}", quote(&spec.path)));
+    let path = quote(&spec.path);
+    let keys = quote(&words(spec.values.keys()));
+    let split = "BEGIN { split(keys, list, \" \"); for (i in list) ours[list[i]] = 1 }";
+    out.line(format!("cp -p -- {path} {path}.landfall-new"));
+    out.line(format!("awk -v keys={keys} '{split} !($1 in ours)' {path} >{path}.landfall-new"));
+    out.line(format!("kept=$(original {path})"));
+    out.line(format!("[ ! -e \"$kept\" ] || awk -v keys={keys} '{split} $1 in ours' \"$kept\" >>{path}.landfall-new"));
+    out.line(format!("mv -fT -- {path}.landfall-new {path}"));
 }
