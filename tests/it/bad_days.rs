@@ -23,14 +23,19 @@ async fn grumpy_mirror(refusals: usize) -> (u16, Arc<AtomicUsize>) {
         while let Ok((mut visitor, _)) = listener.accept().await {
             let number = count.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let length = visitor.read(&mut request).await.unwrap_or_default();
                 if number < refusals {
-                    let mut request = [0; 4096];
-                    let _ = visitor.read(&mut request).await;
                     let refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
                     let _ = visitor.write_all(refusal.as_bytes()).await;
                     return;
                 }
-                if let Ok(mut mirror) = TcpStream::connect("deb.debian.org:80").await {
+                // The first line says where to: GET http://MIRROR/PATH HTTP/1.1.
+                let text = String::from_utf8_lossy(&request[..length]).into_owned();
+                let host = text.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+                if let Ok(mut mirror) = TcpStream::connect((host, 80)).await
+                    && mirror.write_all(&request[..length]).await.is_ok()
+                {
                     let _ = tokio::io::copy_bidirectional(&mut visitor, &mut mirror).await;
                 }
             });

@@ -332,7 +332,8 @@ async fn open_scap(host: &Bare) -> (f64, usize, Vec<String>) {
          sed -i 's/^local_events = yes/local_events = no/' /etc/audit/auditd.conf && systemctl start auditd && \
          apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends \
          openscap-scanner linux-base >/dev/null && rm -f /var/cache/apt/*.bin && apt-get -qq update && cd /root && \
-         curl --silent --fail --remote-name http://deb.debian.org/debian/pool/main/s/scap-security-guide/ssg-debian_0.1.76-1_all.deb && \
+         mirror=$(apt-get indextargets --format '$(REPO_URI)' | head -n 1) && \
+         curl --silent --fail --remote-name \"${mirror}pool/main/s/scap-security-guide/ssg-debian_0.1.76-1_all.deb\" && \
          dpkg-deb -x ssg-debian_0.1.76-1_all.deb ssg",
     )
     .await;
