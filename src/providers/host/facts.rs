@@ -287,6 +287,16 @@ impl Facts {
         self.made.contains(&own) && !shared
     }
 
+    /// The text of the file at `path`, which is `wanted` where its digest says so; `None` where there is no file.
+    pub(super) fn text_beside(&self, path: &str, wanted: String) -> Option<String> {
+        let sum = self.sums.get(path)?;
+        Some(match self.texts.get(path) {
+            _ if *sum == digest(wanted.as_bytes()) => wanted,
+            Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            None => format!("(something else, with SHA-256 {sum})"),
+        })
+    }
+
     /// Is the file at `path` still as its package brought it? Then nobody's work is in it.
     pub(super) fn is_pristine(&self, path: &str) -> bool {
         self.md5.intersection(&self.conffiles).any(|line| line.split_once("  ").is_some_and(|(_, known)| known == path))

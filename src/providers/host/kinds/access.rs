@@ -49,12 +49,7 @@ pub(super) fn ask_sshd(spec: &Sshd, questions: &mut Questions) {
 }
 
 pub(super) fn read_sshd(spec: &Sshd, facts: &Facts) -> Option<Fields> {
-    let sum = facts.sums.get(&spec.path)?;
-    let settings = match facts.texts.get(&spec.path) {
-        _ if *sum == digest(spec.text().as_bytes()) => spec.text(),
-        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        None => format!("(something else, with SHA-256 {sum})"),
-    };
+    let settings = facts.text_beside(&spec.path, spec.text())?;
     let in_force = match &facts.sshd {
         // A keyword may have more values than ours: an account more that may log in is drift.
         Some(Ok(lines)) => {
@@ -121,12 +116,7 @@ pub(super) fn ask_table(spec: &Nftables, questions: &mut Questions) {
 }
 
 pub(super) fn read_table(spec: &Nftables, facts: &Facts) -> Option<Fields> {
-    let sum = facts.sums.get(&spec.path)?;
-    let rules = match facts.texts.get(&spec.path) {
-        _ if *sum == digest(spec.text.as_bytes()) => spec.text.clone(),
-        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        None => format!("(something else, with SHA-256 {sum})"),
-    };
+    let rules = facts.text_beside(&spec.path, spec.text.clone())?;
     let in_force = facts.tables.get(&spec.table).is_some_and(|live| facts.marks.get(&table_mark(spec)) == Some(live));
     Some(Fields::from([("rules", rules.into()), ("in_force", in_force.into())]))
 }

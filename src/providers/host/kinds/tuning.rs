@@ -15,12 +15,7 @@ pub(super) fn ask_sysctl(spec: &Sysctl, questions: &mut Questions) {
 }
 
 pub(super) fn read_sysctl(spec: &Sysctl, facts: &Facts) -> Option<Fields> {
-    let sum = facts.sums.get(&spec.path)?;
-    let settings = match facts.texts.get(&spec.path) {
-        _ if *sum == digest(spec.text().as_bytes()) => spec.text(),
-        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        None => format!("(something else, with SHA-256 {sum})"),
-    };
+    let settings = facts.text_beside(&spec.path, spec.text())?;
     let line = |(key, wanted): (&String, &String)| match facts.sysctls.get(&sysctl_path(key)) {
         Some(knob) if knob.ours && !is_stricter(key, &knob.value, wanted) => format!("{key} = {}", knob.value),
         // Not this host's to set, or unknown to its kernel.
