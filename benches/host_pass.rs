@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use landfall::cupboard::vault::Environment;
+use landfall::cli::load::vault;
+use landfall::cupboard::lockline::LockLine;
 use landfall::doors::Doors;
 use landfall::doors::http::{Http, Pace};
 use landfall::doors::ssh::{Patience, Ssh};
@@ -18,6 +19,7 @@ use landfall::model::event::Report;
 use landfall::model::machine::{AuthorizedKey, Directory, File, HostAt, Package, Service, TakeUp, User};
 use landfall::model::name::Name;
 use landfall::model::resource::{Address, Resource, Spec};
+use landfall::model::secret::Keys;
 use landfall::model::system::System;
 use landfall::providers;
 use landfall::rehearsal::machines::{Arrival, Birth, LocalHosts, Machines};
@@ -133,12 +135,14 @@ async fn boot(machines: &LocalHosts, folder: &Path) -> HostAt {
 }
 
 fn doors(folder: &Path) -> Doors {
-    let keys = Arc::new(Environment);
+    let playbook = folder.join("playbook.toml");
+    let keys: Arc<dyn Keys> = Arc::new(vault(&Name::parse("bench").unwrap(), &playbook));
     let patience = Patience { reach: Duration::from_secs(60), login: Duration::from_secs(60) };
     Doors {
         http: Http::new(BTreeMap::new(), keys.clone(), Pace::default()),
         ssh: Ssh::new(keys.clone(), Some(folder.join("key")), None, patience),
         keys,
+        references: Arc::new(LockLine::of(&playbook, "")),
     }
 }
 
@@ -232,6 +236,7 @@ fn resources(at: &HostAt) -> Vec<Resource> {
             spec,
             gives: vec![],
             gone: false,
+            adopt: false,
         })
         .collect()
 }

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::cupboard::{disk, journal};
-use crate::engine::Goal;
+use crate::engine::{Goal, Wishes};
 use crate::front::{self, Style};
 use crate::model::event::FailureView;
 use crate::model::failure::{Failure, Kind};
+use crate::rehearsal::clouds::APIS;
 use crate::{providers, steps};
 
 /// Takes a solo developer from an empty cloud account to a production server.
@@ -68,6 +69,12 @@ enum Cmd {
         /// Also make changes that lose data, such as replacing a server
         #[arg(long)]
         allow_data_loss: bool,
+        /// Take over what has this address and is not Landfall's, such as cloudflare/record/app.acme.dev/A
+        #[arg(long, value_name = "ADDRESS")]
+        adopt: Vec<String>,
+        /// Take away what is Landfall's and no longer in the playbook, once everything else is as it shall be
+        #[arg(long)]
+        retire: bool,
     },
     /// Tell whether everything still is as the playbook says; exit code 3 if not
     Check {
@@ -114,7 +121,7 @@ enum Cmd {
     /// Serve simulated clouds on the loopback address; prints a line of URLs and tokens when ready
     Simulate {
         /// Which APIs [default: all]
-        #[arg(value_parser = ["hetzner"])]
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(APIS))]
         apis: Vec<String>,
         /// Make every simulated server a real local host; needs Docker
         #[arg(long)]
@@ -148,12 +155,14 @@ pub struct Settings {
 }
 
 /// How the user answers the plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Consent {
     /// Go ahead without asking.
     pub yes: bool,
     /// Also where data is lost.
     pub losing_data: bool,
+    /// What is wanted beyond the playbook.
+    pub wishes: Wishes,
 }
 
 /// Runs the program. Gives its exit code.
@@ -179,15 +188,16 @@ pub fn run() -> u8 {
 
 fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let settings = |globals: &Globals| settings(globals);
-    let no = Consent { yes: false, losing_data: false };
     match cli.command {
-        Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, no),
-        Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, no),
-        Cmd::Apply { file, yes, allow_data_loss } => {
-            go::go(&settings(&cli.globals)?, &file, Goal::Apply, Consent { yes, losing_data: allow_data_loss })
+        Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, Consent::default()),
+        Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, Consent::default()),
+        Cmd::Apply { file, yes, allow_data_loss, adopt, retire } => {
+            let consent = Consent { yes, losing_data: allow_data_loss, wishes: Wishes { adopt, retire } };
+            go::go(&settings(&cli.globals)?, &file, Goal::Apply, consent)
         }
         Cmd::Destroy { file, yes, allow_data_loss } => {
-            go::go(&settings(&cli.globals)?, &file, Goal::Destroy, Consent { yes, losing_data: allow_data_loss })
+            let consent = Consent { yes, losing_data: allow_data_loss, wishes: Wishes::default() };
+            go::go(&settings(&cli.globals)?, &file, Goal::Destroy, consent)
         }
         Cmd::Ssh { file, step, command } => login::login(&settings(&cli.globals)?, &file, step.as_deref(), &command),
         Cmd::Audit { file } => audit::audit(&settings(&cli.globals)?, &file),

@@ -2,4 +2,5 @@
 
 pub mod disk;
 pub mod journal;
+pub mod lockline;
 pub mod vault;

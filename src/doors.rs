@@ -7,7 +7,7 @@ pub mod ssh;
 
 use std::sync::Arc;
 
-use crate::model::secret::Keys;
+use crate::model::secret::{Keys, References};
 
 /// Both doors, and the vault their secrets come from.
 pub struct Doors {
@@ -15,6 +15,8 @@ pub struct Doors {
     pub http: http::Http,
     /// To the hosts.
     pub ssh: ssh::Ssh,
-    /// Where secrets come from.
+    /// Where secrets come from, and where those that are made go.
     pub keys: Arc<dyn Keys>,
+    /// Where references to things without a mark are kept.
+    pub references: Arc<dyn References>,
 }

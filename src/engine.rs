@@ -24,7 +24,7 @@ use crate::model::event::{BillLine, ChangeView, Event, FailureView, Report, What
 use crate::model::failure::{Failure, Kind};
 use crate::model::money::{PriceLine, totals};
 use crate::model::playbook::Playbook;
-use crate::model::resource::Spec;
+use crate::model::resource::{Owned, Spec};
 use crate::model::value::Value;
 use crate::providers;
 use crate::steps::Sources;
@@ -70,6 +70,15 @@ pub enum Command {
     Decline(Failure),
 }
 
+/// What the user wants beyond the playbook.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Addresses of what may be taken over although it is not ours.
+    pub adopt: Vec<String>,
+    /// Take away what is ours and no longer wanted, after everything else is as it shall be.
+    pub retire: bool,
+}
+
 /// One going-through.
 pub struct Run {
     /// The playbook, already checked.
@@ -84,6 +93,8 @@ pub struct Run {
     pub events: mpsc::UnboundedSender<Event>,
     /// Where commands come from.
     pub commands: mpsc::Receiver<Command>,
+    /// What the user wants beyond the playbook.
+    pub wishes: Wishes,
     /// Set when the user wants to stop after the change in hand.
     pub stop: Arc<AtomicBool>,
 }
@@ -137,9 +148,14 @@ impl Run {
         }
         let survey = Survey::take(self, teller, goal).await?;
         let changes = survey.changes();
-        let todo = changes.iter().filter(|change| !change.is_keep()).count();
-        let views = changes.iter().map(ChangeView::from).collect();
-        Run::tell_plan(teller, views, &survey.bill, survey.orphans())?;
+        let orphans = survey.orphans();
+        // What is on a host goes with the step that put it there, not by itself.
+        let (retired, orphans): (Vec<Owned>, Vec<Owned>) =
+            orphans.into_iter().partition(|orphan| self.wishes.retire && orphan.address.place.is_none());
+        let todo = changes.iter().filter(|change| !change.is_keep()).count() + retired.len();
+        let views = changes.iter().map(ChangeView::from).chain(retired.iter().map(destroy::delete_view)).collect();
+        let orphans = orphans.iter().map(|orphan| orphan.address.to_string()).collect();
+        Run::tell_plan(teller, views, &survey.bill, orphans)?;
         if let Some(failure) = conflict(&changes) {
             return Err(failure);
         }
@@ -157,8 +173,12 @@ impl Run {
                     return Err(failure);
                 }
                 let losses = changes.iter().filter(|c| c.loses_data()).map(|c| c.resource.address.to_string());
-                let allowed = self.wait_for_approval(losses.collect()).await?;
+                let retired_losses = retired.iter().map(|orphan| &orphan.address).filter(|a| destroy::holds_data(a));
+                let losses = losses.chain(retired_losses.map(ToString::to_string)).collect();
+                let allowed = self.wait_for_approval(losses).await?;
                 lanes::carry_out(self, survey, allowed, teller).await?;
+                // Only now: what takes its place serves.
+                self.take_away(&retired, teller).await?;
                 Ok(Reached { changes: teller.done(), failure: None })
             }
             Goal::Apply | Goal::Check | Goal::Destroy => Ok(Reached { changes: todo, failure: None }),
@@ -227,10 +247,13 @@ impl Run {
     /// in with is here. Fails as `Human`.
     fn check_keys(&self, survey: &Survey) -> Result<(), Failure> {
         let mut asked = BTreeSet::new();
+        // What this run makes need not be there yet.
+        let made: BTreeSet<_> = survey.wanted.iter().flat_map(|resource| resource.spec.makes_secrets()).collect();
         for resource in &survey.wanted {
             if let Spec::File(file) = &resource.spec {
                 for part in file.content.parts() {
                     if let Value::Secret(name, _) = part
+                        && !made.contains(name)
                         && self.doors.keys.get(name).is_none()
                     {
                         return Err(Failure::new(Kind::Human, format!("the secret `{name}` has no value"))

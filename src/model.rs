@@ -1,8 +1,10 @@
 //! Plain data and pure functions: no async, no input or output, no other layer.
 
 pub mod access;
+pub mod catalog;
 pub mod cloud;
 pub mod diff;
+pub mod dns;
 pub mod event;
 pub mod failure;
 pub mod machine;
@@ -12,6 +14,7 @@ pub mod playbook;
 pub mod problem;
 pub mod resource;
 pub mod secret;
+pub mod service;
 pub mod system;
 pub mod tuning;
 pub mod value;

@@ -1,13 +1,16 @@
 //! Providers: who can observe and change a kind of resource. A new one is one file and one line.
 
+pub mod cloudflare;
 pub mod existing;
 pub mod hetzner;
 pub mod host;
+pub mod vault;
 
 use async_trait::async_trait;
 
 use crate::doors::Doors;
 use crate::doors::http::Api;
+use crate::model::catalog::Catalog;
 use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
@@ -35,6 +38,11 @@ pub trait Provider: Sync {
         report: &Report,
     ) -> Result<Stock, Failure>;
 
+    /// What it sells, where it sells servers.
+    async fn catalog(&self, _doors: &Doors, _report: &Report) -> Option<Result<Catalog, Failure>> {
+        None
+    }
+
     /// Carries the changes out in order, telling `report` as each begins and ends. Stops at the first
     /// that fails. Gives what is there afterwards, where the same round trip could look again.
     async fn apply(
@@ -49,7 +57,8 @@ pub trait Provider: Sync {
 }
 
 /// All providers.
-pub static PROVIDERS: &[&dyn Provider] = &[&hetzner::Hetzner, &existing::ExistingServers, &host::Hosts];
+pub static PROVIDERS: &[&dyn Provider] =
+    &[&hetzner::Hetzner, &cloudflare::Cloudflare, &existing::ExistingServers, &host::Hosts, &vault::Vault];
 
 /// The provider called `name`.
 pub fn find(name: &str) -> Option<&'static dyn Provider> {

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod check;
+pub mod dns;
 pub mod docker;
 pub mod firewall;
 pub mod hardening;
@@ -51,6 +52,7 @@ pub static STEPS: &[&dyn Step] = &[
     &docker::DockerStep,
     &app::AppStep,
     &proxy::ProxyStep,
+    &dns::DnsStep,
 ];
 
 /// The step a playbook calls `kind`.
@@ -154,7 +156,7 @@ impl Site<'_> {
 
     fn resource(&self, address: Address, on: Option<HostAt>, spec: Spec) -> Resource {
         let owner = self.playbook.name.clone();
-        Resource { address, owner, step: self.entry.id.clone(), on, spec, gives: vec![], gone: false }
+        Resource { address, owner, step: self.entry.id.clone(), on, spec, gives: vec![], gone: false, adopt: false }
     }
 }
 

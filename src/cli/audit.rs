@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cli::Settings;
 use crate::cli::go::{doors, refuse, runtime};
 use crate::cli::load::{Loaded, load};
-use crate::cupboard::{disk, vault};
+use crate::cupboard::disk;
 use crate::doors::ssh::Signs;
 use crate::doors::{Doors, programs};
 use crate::engine::{Goal, places};
@@ -29,7 +29,7 @@ pub fn audit(settings: &Settings, path: &Path) -> Result<u8, Failure> {
         std::fs::read(&kept).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let mut show = Show { style: settings.style, before: &before, verdicts: vec![] };
     let ended = runtime()?.block_on(async {
-        let doors = Arc::new(doors(settings, Arc::new(vault::Environment), Goal::Check));
+        let doors = Arc::new(doors(settings, &loaded.cupboard, Goal::Check));
         let hosts = places::hosts(&loaded.playbook, &loaded.sources, &doors, &Report::silent()).await?;
         if hosts.is_empty() {
             return Err(Failure::new(Kind::Human, "none of the playbook's servers is there yet")

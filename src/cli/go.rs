@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::cli::load::{Loaded, Refused, load};
+use crate::cli::load::{Cupboard, Loaded, Refused, load};
 use crate::cli::{Consent, Settings};
-use crate::cupboard::{disk, vault};
+use crate::cupboard::disk;
 use crate::doors::Doors;
 use crate::doors::http::{Http, Pace};
 use crate::doors::ssh::{Patience, Ssh};
@@ -18,7 +18,6 @@ use crate::front::{self, Style};
 use crate::model::event::{Event, FailureView, VERSION, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::problem::Located;
-use crate::model::secret::Keys;
 
 /// Goes through the playbook at `path` as far as `goal` says. Gives the exit code.
 pub fn go(settings: &Settings, path: &Path, goal: Goal, consent: Consent) -> Result<u8, Failure> {
@@ -30,7 +29,7 @@ pub fn go(settings: &Settings, path: &Path, goal: Goal, consent: Consent) -> Res
     runtime.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
         tokio::spawn(listen_for_stop(stop.clone(), goal == Goal::Plan || goal == Goal::Check, settings.style));
-        let doors = doors(settings, Arc::new(vault::Environment), goal);
+        let doors = doors(settings, &loaded.cupboard, goal);
         Ok(run(settings, loaded, doors, goal, consent, stop).await.code)
     })
 }
@@ -44,7 +43,8 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// The ways out, for a run that goes as far as `goal`.
-pub fn doors(settings: &Settings, keys: Arc<dyn Keys>, goal: Goal) -> Doors {
+pub fn doors(settings: &Settings, cupboard: &Cupboard, goal: Goal) -> Doors {
+    let keys = cupboard.keys.clone();
     // A host that was just made boots for a while; one that is only looked at should be there.
     let patience = match goal {
         Goal::Apply => Patience { reach: Duration::from_secs(300), login: Duration::from_secs(120) },
@@ -54,6 +54,7 @@ pub fn doors(settings: &Settings, keys: Arc<dyn Keys>, goal: Goal) -> Doors {
         http: Http::new(settings.endpoints.clone(), keys.clone(), Pace::default()),
         ssh: Ssh::new(keys.clone(), settings.key_file.clone(), disk::ssh_folder(), patience),
         keys,
+        references: cupboard.references.clone(),
     }
 }
 
@@ -77,6 +78,7 @@ pub async fn run(
         state: settings.state.clone(),
         events,
         commands,
+        wishes: consent.wishes.clone(),
         stop,
     };
     let showing = front::show(settings.style, shown, move |summary| {

@@ -1,11 +1,18 @@
 //! From a path to a playbook that can be carried out: read, checked, with the files beside it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::cupboard::disk::{self, Beside};
-use crate::model::failure::Failure;
+use crate::cupboard::lockline::LockLine;
+use crate::cupboard::vault::Vault;
+use crate::cupboard::vault::file::Passphrase;
+use crate::front;
+use crate::model::failure::{Failure, Kind};
+use crate::model::name::Name;
 use crate::model::playbook::Playbook;
 use crate::model::problem::{Located, Problem};
+use crate::model::secret::{Keys, References, Secret};
 use crate::model::value::Outputs;
 use crate::steps::{self, Source, Sources};
 
@@ -15,6 +22,40 @@ pub struct Loaded {
     pub playbook: Playbook,
     /// The files it names.
     pub sources: Sources,
+    /// What is kept for it at home.
+    pub cupboard: Cupboard,
+}
+
+/// What is kept at home for a playbook: its secrets, and references to things without a mark.
+#[derive(Clone)]
+pub struct Cupboard {
+    /// Its vault.
+    pub keys: Arc<dyn Keys>,
+    /// Its lock line.
+    pub references: Arc<dyn References>,
+}
+
+/// Asks the environment for the passphrase of a vault file, and else a person.
+struct AskPassphrase;
+
+impl Passphrase for AskPassphrase {
+    fn get(&self, path: &Path, new: bool) -> Result<Secret, Failure> {
+        if let Ok(passphrase) = std::env::var("LANDFALL_PASSPHRASE")
+            && !passphrase.is_empty()
+        {
+            return Ok(Secret::new(passphrase));
+        }
+        match front::is_interactive() {
+            true => front::plain::ask_passphrase(&path.display().to_string(), new),
+            false => Err(Failure::new(Kind::Human, format!("{} is locked, and nobody is here to ask", path.display()))
+                .hint("set LANDFALL_PASSPHRASE to its passphrase")),
+        }
+    }
+}
+
+/// The vault of the playbook at `path`.
+pub fn vault(playbook: &Name, path: &Path) -> Vault {
+    Vault::of(playbook, path, Box::new(AskPassphrase))
 }
 
 /// Why a playbook was not loaded.
@@ -57,5 +98,7 @@ pub fn check(path: &Path, text: &str) -> Result<Loaded, Refused> {
         return Err(wrong(problems));
     }
     steps::desired(&playbook, &Outputs::new(), &sources).map_err(wrong)?;
-    Ok(Loaded { playbook, sources })
+    let cupboard =
+        Cupboard { keys: Arc::new(vault(&playbook.name, path)), references: Arc::new(LockLine::of(path, text)) };
+    Ok(Loaded { playbook, sources, cupboard })
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::cli::Settings;
 use crate::cli::go::{doors, refuse, runtime};
 use crate::cli::load::load;
-use crate::cupboard::vault;
 use crate::doors::identity::Identity;
 use crate::doors::programs;
 use crate::doors::ssh::{Guest, HostId};
@@ -28,7 +27,7 @@ pub fn login(settings: &Settings, path: &Path, step: Option<&str>, command: &[St
         Err(refused) => return Ok(refuse(settings.style, refused)),
     };
     let (id, guest) = runtime()?.block_on(async {
-        let doors = Arc::new(doors(settings, Arc::new(vault::Environment), Goal::Check));
+        let doors = Arc::new(doors(settings, &loaded.cupboard, Goal::Check));
         let report = Report::silent();
         let hosts = places::hosts(&loaded.playbook, &loaded.sources, &doors, &report).await?;
         let id = host_id(choose(&hosts, step)?)?;

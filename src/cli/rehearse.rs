@@ -2,7 +2,8 @@
 
 mod playbook;
 
-use std::path::Path;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,21 +11,21 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::cli::go::{self, listen_for_stop, refuse, run, runtime, wait_for_signal};
-use crate::cli::load::{Loaded, Refused, check, load};
+use crate::cli::load::{Cupboard, Loaded, Refused, check, load};
 use crate::cli::rehearse::playbook::{Rehearsed, adapt};
-use crate::cli::simulate::{cannot_serve, open_hosts};
+use crate::cli::simulate::{cannot_simulate, open_hosts};
 use crate::cli::{Consent, Settings};
 use crate::cupboard::disk;
-use crate::cupboard::vault::Known;
+use crate::cupboard::lockline::LockLine;
+use crate::cupboard::vault::memory::Memory;
 use crate::engine::{Goal, Outcome};
 use crate::front::{self, Style};
 use crate::model::event::{BillLine, Event, FailureView, VERSION, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
-use crate::model::secret::Secret;
-use crate::rehearsal::hetzner::{FAST, Hetzner};
+use crate::rehearsal::clouds::{Clouds, Ground};
+use crate::rehearsal::hetzner::FAST;
 use crate::rehearsal::machines::{LocalHosts, Machines, StandIn};
-use crate::rehearsal::serve::{Served, serve};
 use crate::steps;
 use crate::text::duration;
 
@@ -68,11 +69,11 @@ pub fn rehearse(settings: &Settings, path: &Path, wishes: Wishes) -> Result<u8, 
 /// Everything a rehearsal plays with.
 struct Stage {
     settings: Settings,
-    text: String,
-    path: std::path::PathBuf,
-    token: String,
-    hetzner: Arc<Hetzner>,
-    _served: Served,
+    /// The playbook as it is rehearsed, where its lock line is written.
+    copy: PathBuf,
+    path: PathBuf,
+    cupboard: Cupboard,
+    clouds: Clouds,
     machines: Arc<LocalHosts>,
     existing: Vec<i64>,
     folder: TempDir,
@@ -89,8 +90,13 @@ impl Stage {
     ) -> Result<Stage, Failure> {
         let stand_ins = choose_stand_ins(original, wishes, show).await;
         let machines = Arc::new(open_hosts(stand_ins, &playbook::systems(&original.playbook)).await?);
-        let hetzner = Arc::new(Hetzner::new(Some(machines.clone() as Arc<dyn Machines>), FAST));
-        let served = serve(hetzner.clone(), false).await.map_err(cannot_serve)?;
+        let ground = Ground {
+            machines: Some(machines.clone() as Arc<dyn Machines>),
+            pace: FAST,
+            domains: playbook::domains(&original.playbook),
+            keep: false,
+        };
+        let clouds = Clouds::open(&playbook::apis(&original.playbook), &ground).await.map_err(cannot_simulate)?;
         let folder = tempfile::tempdir().map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
 
         let text = disk::read_playbook(path)?;
@@ -108,11 +114,18 @@ impl Stage {
                 .map_err(|why| Failure::new(Kind::Failed, "cannot start a local host").because(why))?;
         }
         let mut settings = settings.clone();
-        settings.endpoints.insert("hetzner".into(), served.url.clone());
+        settings.endpoints.extend(clouds.endpoints());
         settings.state = folder.path().join("state");
         settings.key_file = Some(key_file);
-        let token = hetzner.token().to_owned();
-        Ok(Stage { settings, text, path: path.to_owned(), token, hetzner, _served: served, machines, existing, folder })
+        let copy = folder.path().join("playbook.toml");
+        disk::write_whole(&copy, text.as_bytes())?;
+        let tokens = clouds.tokens().into_iter();
+        let tokens = tokens.filter_map(|(api, token)| Some((Name::parse(&format!("{api}-token"))?, token)));
+        let cupboard = Cupboard {
+            keys: Arc::new(Memory::over(original.cupboard.keys.clone(), tokens)),
+            references: Arc::new(LockLine::of(&copy, &text)),
+        };
+        Ok(Stage { settings, copy, path: path.to_owned(), cupboard, clouds, machines, existing, folder })
     }
 
     async fn play(&self, show: &mut Show, stop: &Arc<AtomicBool>, wishes: Wishes) -> Result<(), Failure> {
@@ -127,8 +140,8 @@ impl Stage {
             return self.wait(show).await;
         }
         self.part(show, "destroy", Goal::Destroy, stop).await?;
-        let held = self.hetzner.holds();
-        show.probe("what the simulated cloud holds", held.is_empty(), list(&held))?;
+        let held = self.clouds.holds();
+        show.probe("what the simulated clouds hold", held.is_empty(), list(&held))?;
         for id in &self.existing {
             self.machines.bury(*id).await.map_err(|why| Failure::new(Kind::Failed, "a host stays").because(why))?;
         }
@@ -146,10 +159,8 @@ impl Stage {
     ) -> Result<Outcome, Failure> {
         let begun = Instant::now();
         let loaded = self.load()?;
-        let token = Name::parse("hetzner-token").map(|name| Known::new(name, Secret::new(self.token.clone())));
-        let keys = Arc::new(token.ok_or_else(|| Failure::new(Kind::Failed, "bad token name"))?);
-        let doors = go::doors(&self.settings, keys, goal);
-        let consent = Consent { yes: true, losing_data: true };
+        let doors = go::doors(&self.settings, &self.cupboard, goal);
+        let consent = Consent { yes: true, losing_data: true, wishes: crate::engine::Wishes::default() };
         let outcome = run(&self.settings, loaded, doors, goal, consent, stop.clone()).await;
         show.parts.push((name, begun.elapsed()));
         match outcome.code {
@@ -161,7 +172,8 @@ impl Stage {
     }
 
     fn load(&self) -> Result<Loaded, Failure> {
-        check(&self.path, &self.text).map_err(|refused| {
+        // Where the original is, because the files it names are beside it.
+        check(&self.path, &disk::read_playbook(&self.copy)?).map_err(|refused| {
             let failure = Failure::new(Kind::Failed, "the playbook cannot be adapted to a rehearsal");
             match refused {
                 Refused::Unread(cause) => failure.because(cause),
@@ -172,15 +184,18 @@ impl Stage {
         })
     }
 
+    /// The address of the server of this name, in whichever simulated cloud it is.
+    fn address_of(&self, name: &str) -> Option<String> {
+        self.clouds.hetzner.as_ref().and_then(|hetzner| hetzner.address_of(name))
+    }
+
     /// Fetches every app's page through the proxy, as a visitor would.
     async fn look_from_outside(&self, show: &mut Show) -> Result<(), Failure> {
         let loaded = self.load()?;
         for site in playbook::sites(&loaded.playbook) {
             let address = match site.address {
                 Some(address) => address,
-                None => {
-                    self.hetzner.address_of(&format!("{}-{}", loaded.playbook.name, site.server)).unwrap_or_default()
-                }
+                None => self.address_of(&format!("{}-{}", loaded.playbook.name, site.server)).unwrap_or_default(),
             };
             // Caddy's own authority, from the host itself: the certificate is verified like any other.
             let authority = self.folder.path().join("authority.crt");
@@ -213,15 +228,18 @@ impl Stage {
         // Beside the original, because the files it names are.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let copy = folder.join(format!(".rehearsed-{}.toml", std::process::id()));
-        std::fs::write(&copy, &self.text)
+        std::fs::copy(&self.copy, &copy)
             .map_err(|e| Failure::new(Kind::Failed, "cannot write the playbook").because(e))?;
         let key = self.settings.key_file.as_deref().unwrap_or(Path::new(""));
+        let (tokens, mut exports) = (self.clouds.tokens(), String::new());
+        for (api, url) in self.clouds.endpoints() {
+            let name = api.to_uppercase();
+            let token = &tokens[&api];
+            let _ = writeln!(exports, "  export LANDFALL_{name}_URL={url} LANDFALL_SECRET_{name}_TOKEN={token}");
+        }
         front::complain(&format!(
-            "\neverything is up. In another terminal:\n  export LANDFALL_HETZNER_URL={} HCLOUD_ENDPOINT={}\n  export HCLOUD_TOKEN={}\n  \
-             export LANDFALL_SSH_KEY={}\n  landfall check {}\nCtrl-C takes it all away.\n",
-            self.settings.endpoints["hetzner"],
-            self.settings.endpoints["hetzner"],
-            self.token,
+            "\neverything is up. In another terminal:\n{exports}  export LANDFALL_SSH_KEY={}\n  landfall check {}\n\
+             Ctrl-C takes it all away.\n",
             key.display(),
             copy.display(),
         ));

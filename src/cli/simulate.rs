@@ -8,26 +8,40 @@ use crate::cli::go::{runtime, wait_for_signal};
 use crate::front;
 use crate::model::failure::{Failure, Kind};
 use crate::model::system::System;
-use crate::rehearsal::hetzner::{FAST, Hetzner};
+use crate::rehearsal::clouds::{APIS, Clouds, Ground};
+use crate::rehearsal::hetzner::FAST;
 use crate::rehearsal::machines::{LocalHosts, Machines, StandIn};
-use crate::rehearsal::serve::serve;
 
-/// Serves simulated clouds until told to stop. With `hosts`, their servers are real local hosts.
-pub fn simulate(_apis: &[String], hosts: bool) -> Result<u8, Failure> {
+/// Serves the simulated clouds called `apis`, or all, until told to stop. With `hosts`, their servers are real local
+/// hosts.
+pub fn simulate(apis: &[String], hosts: bool) -> Result<u8, Failure> {
+    let wanted: Vec<&str> =
+        APIS.iter().copied().filter(|api| apis.is_empty() || apis.iter().any(|a| a == api)).collect();
     runtime()?.block_on(async {
         let machines = match hosts {
             true => Some(Arc::new(open_hosts(vec![], &[System::default()]).await?)),
             false => None,
         };
-        let hetzner = Arc::new(Hetzner::new(machines.clone().map(|m| m as Arc<dyn Machines>), FAST));
-        let served = serve(hetzner.clone(), false).await.map_err(cannot_serve)?;
-        let line = json!({
-            "hetzner": { "url": served.url, "token": hetzner.token(), "read_only_token": hetzner.read_only_token() },
-        });
+        let ground = Ground {
+            machines: machines.clone().map(|m| m as Arc<dyn Machines>),
+            pace: FAST,
+            domains: vec![],
+            keep: false,
+        };
+        let clouds = Clouds::open(&wanted, &ground).await.map_err(cannot_simulate)?;
+        let tokens = clouds.tokens();
+        let mut line = json!({});
+        for (api, url) in clouds.endpoints() {
+            line[&api] = json!({ "url": url, "token": tokens[&api] });
+            let variable = format!("LANDFALL_{}_URL", api.to_uppercase());
+            front::complain(&format!("{api}: {url} ({variable})\n"));
+        }
+        if let Some(hetzner) = &clouds.hetzner {
+            line["hetzner"]["read_only_token"] = hetzner.read_only_token().into();
+        }
         front::print(&format!("{line}\n"));
         front::complain(&format!(
-            "hetzner: {} (HCLOUD_ENDPOINT, LANDFALL_HETZNER_URL); servers are {}; Ctrl-C ends it\n",
-            served.url,
+            "servers are {}; Ctrl-C ends it\n",
             if hosts { "local hosts" } else { "modelled: they have a state, but nothing runs on them" }
         ));
         wait_for_signal().await.map_err(|e| Failure::new(Kind::Failed, "cannot wait for Ctrl-C").because(e))?;
@@ -38,9 +52,9 @@ pub fn simulate(_apis: &[String], hosts: bool) -> Result<u8, Failure> {
     })
 }
 
-/// Why a port could not be had.
-pub fn cannot_serve(e: std::io::Error) -> Failure {
-    Failure::new(Kind::Failed, "cannot serve on the loopback address").because(e)
+/// Why a cloud cannot be simulated.
+pub fn cannot_simulate(why: String) -> Failure {
+    Failure::new(Kind::Failed, "cannot simulate a cloud").because(why)
 }
 
 /// Local hosts, with the base images of `systems` made if they are missing. Fails as `Human` where there is no

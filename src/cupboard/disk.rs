@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -38,13 +39,42 @@ pub fn read_playbook(path: &Path) -> Result<String, Failure> {
 
 /// Writes a file of our own in one go: it holds the old content or the new, never a part. Its folder is made.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let new = path.with_extension("new");
+    write(path, bytes, None)
+}
+
+/// The same for a file that only its owner may read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write(path, bytes, Some(fs::Permissions::from_mode(0o600)))
+}
+
+/// The same for a file of the user's, which keeps its permissions and may be a link to where it really is.
+pub fn write_in_place(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let trouble = |e| Failure::new(Kind::Failed, format!("cannot write {}", path.display())).because(e);
+    let real = fs::canonicalize(path).map_err(trouble)?;
+    let permissions = fs::metadata(&real).map_err(trouble)?.permissions();
+    write(&real, bytes, Some(permissions))
+}
+
+fn write(path: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> Result<(), Failure> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
     let write = || {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let mut file = File::create(&new)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        if permissions.is_some() {
+            // What an earlier, cut-off attempt left behind may be readable by others.
+            let _ = fs::remove_file(&new);
+            options.mode(0o600);
+        }
+        let mut file = options.open(&new)?;
         file.write_all(bytes)?;
+        if let Some(permissions) = permissions {
+            file.set_permissions(permissions)?;
+        }
         file.sync_all()?;
         fs::rename(&new, path)
     };

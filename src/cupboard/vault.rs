@@ -1,59 +1,123 @@
-//! Secrets from the environment.
+//! The vault: secrets from the environment, from an encrypted file beside the playbook, or from the system's
+//! keyring, in that order. What Landfall makes is kept in the file where there is one, else in the keyring.
 
+pub mod environment;
+pub mod file;
+pub mod memory;
+mod ring;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::cupboard::vault::file::{Passphrase, VaultFile};
+use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
 use crate::model::secret::{Keys, Secret};
 
-/// The environment as a vault: `LANDFALL_SECRET_<NAME>`, and for the clouds' tokens also the variable
-/// their own tools read.
-pub struct Environment;
-
-const ALSO: &[(&str, &str)] = &[("hetzner-token", "HCLOUD_TOKEN")];
-
-impl Keys for Environment {
-    fn get(&self, name: &Name) -> Option<Secret> {
-        let also =
-            ALSO.iter().filter(|(secret, _)| *secret == name.as_str()).map(|(_, variable)| (*variable).to_owned());
-        std::iter::once(variable(name))
-            .chain(also)
-            .find_map(|variable| std::env::var(variable).ok())
-            .filter(|value| !value.is_empty())
-            .map(Secret::new)
-    }
-
-    fn how_to_set(&self, name: &Name) -> String {
-        format!("set the environment variable {}", variable(name))
-    }
+/// Where a secret is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A variable of the environment.
+    Environment,
+    /// The encrypted file beside the playbook.
+    File,
+    /// The system's keyring.
+    Keyring,
 }
 
-/// One secret that is known, and behind it another vault for all others. For rehearsals, whose tokens are
-/// made on the spot.
-pub struct Known {
-    name: Name,
-    value: Secret,
-    rest: Environment,
-}
-
-impl Known {
-    /// A vault that answers `value` for `name`, and the environment for everything else.
-    pub fn new(name: Name, value: Secret) -> Known {
-        Known { name, value, rest: Environment }
-    }
-}
-
-impl Keys for Known {
-    fn get(&self, name: &Name) -> Option<Secret> {
-        match *name == self.name {
-            true => Some(Secret::new(self.value.expose().to_owned())),
-            false => self.rest.get(name),
+impl Place {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Place::Environment => "environment",
+            Place::File => "vault file",
+            Place::Keyring => "system keyring",
         }
     }
+}
 
-    fn how_to_set(&self, name: &Name) -> String {
-        self.rest.how_to_set(name)
+/// The vault of one playbook.
+pub struct Vault {
+    playbook: Name,
+    file: Mutex<VaultFile>,
+    /// Whether the file is there cannot change behind our back: only we make it.
+    passphrase: Box<dyn Passphrase>,
+}
+
+impl Vault {
+    /// The vault of `playbook`, whose file is at `path`. A passphrase is asked for only when the file is needed.
+    pub fn of(playbook: &Name, path: &Path, passphrase: Box<dyn Passphrase>) -> Vault {
+        let file = VaultFile::beside(path);
+        Vault { playbook: playbook.clone(), file: Mutex::new(file), passphrase }
+    }
+
+    fn file(&self) -> std::sync::MutexGuard<'_, VaultFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The secret of this name, and where it was found. Fails when the file is there and cannot be opened.
+    pub fn find(&self, name: &Name) -> Result<Option<(Secret, Place)>, Failure> {
+        if let Some(secret) = environment::get(name) {
+            return Ok(Some((secret, Place::Environment)));
+        }
+        let mut file = self.file();
+        if file.exists()
+            && let Some(secret) = file.get(name, &*self.passphrase)?
+        {
+            return Ok(Some((secret, Place::File)));
+        }
+        drop(file);
+        Ok(ring::get(&self.playbook, name).map(|secret| (secret, Place::Keyring)))
+    }
+
+    /// Keeps a secret in `place`, or where this vault keeps things. Gives that place.
+    pub fn keep(&self, name: &Name, value: Secret, place: Option<Place>) -> Result<Place, Failure> {
+        let place = place.unwrap_or(match self.file().exists() {
+            true => Place::File,
+            false => Place::Keyring,
+        });
+        match place {
+            Place::File => self.file().put(name, Some(value), &*self.passphrase)?,
+            Place::Keyring => ring::put(&self.playbook, name, &value)?,
+            Place::Environment => {
+                return Err(Failure::new(Kind::Usage, "the environment keeps nothing for later")
+                    .hint("choose the vault file or the keyring"));
+            }
+        }
+        Ok(place)
+    }
+
+    /// Every name in the vault file.
+    pub fn names_in_file(&self) -> Result<Vec<Name>, Failure> {
+        let mut file = self.file();
+        if file.exists() { file.names(&*self.passphrase) } else { Ok(vec![]) }
     }
 }
 
-/// The variable that holds the secret `name`.
-fn variable(name: &Name) -> String {
-    format!("LANDFALL_SECRET_{}", name.as_str().to_uppercase().replace('-', "_"))
+impl Keys for Vault {
+    fn get(&self, name: &Name) -> Option<Secret> {
+        self.find(name).ok().flatten().map(|(secret, _)| secret)
+    }
+
+    fn how_to_set(&self, name: &Name) -> String {
+        let locked = match self.find(name) {
+            Err(failure) => format!("{failure}; or "),
+            Ok(_) => String::new(),
+        };
+        format!("{locked}set the environment variable {}, or run `landfall secrets set`", environment::variable(name))
+    }
+
+    fn put(&self, name: &Name, value: Secret) -> Result<(), Failure> {
+        self.keep(name, value, None).map(|_| ())
+    }
+
+    fn remove(&self, name: &Name) -> Result<(), Failure> {
+        let mut file = self.file();
+        if file.exists() {
+            file.put(name, None, &*self.passphrase)?;
+        }
+        drop(file);
+        ring::remove(&self.playbook, name);
+        Ok(())
+    }
 }

@@ -24,6 +24,8 @@ pub enum Method {
     Post,
     /// Replaces.
     Put,
+    /// Changes some fields.
+    Patch,
     /// Deletes.
     Delete,
 }
@@ -52,12 +54,14 @@ pub struct Call {
     pub query: Vec<(&'static str, String)>,
     /// A JSON body.
     pub body: Option<Value>,
+    /// Texts in the body that no failure may repeat.
+    pub hidden: Vec<String>,
 }
 
 impl Call {
     /// A request without query or body.
     pub fn new(method: Method, path: impl Into<String>) -> Call {
-        Call { method, path: path.into(), query: vec![], body: None }
+        Call { method, path: path.into(), query: vec![], body: None, hidden: vec![] }
     }
 
     /// Adds a query parameter.
@@ -69,6 +73,12 @@ impl Call {
     /// Adds a JSON body.
     pub fn body(mut self, body: Value) -> Call {
         self.body = Some(body);
+        self
+    }
+
+    /// Marks `text`, which stands in the body, as secret: what the API says of it is scrubbed.
+    pub fn hiding(mut self, text: &str) -> Call {
+        self.hidden.push(text.to_owned());
         self
     }
 
@@ -178,6 +188,7 @@ impl Http {
             Method::Get => client.get(&url),
             Method::Post => client.post(&url),
             Method::Put => client.put(&url),
+            Method::Patch => client.patch(&url),
             Method::Delete => client.delete(&url),
         };
         request = request.bearer_auth(token).query(&call.query);
@@ -194,14 +205,18 @@ impl Http {
             _ => serde_json::from_slice(&bytes)
                 .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).chars().take(400).collect())),
         };
-        let body = scrub(body, token);
+        let mut body = scrub(body, token);
+        if status >= 400 {
+            body = call.hidden.iter().fold(body, |body, text| scrub(body, text));
+        }
         if status != 429 && status < 500 {
             return Ok(Reply { status, body });
         }
         // 429 says that nothing was done; a 5xx may come after the effect.
         let certain = status == 429 || call.is_repeatable();
         let kind = if certain { Kind::Failed } else { Kind::Lost };
-        let said = body["error"]["message"].as_str().or(body.as_str()).unwrap_or_default().trim();
+        let places = [&body["error"]["message"], &body["message"], &body["errors"][0]["message"], &body];
+        let said = places.into_iter().find_map(Value::as_str).unwrap_or_default().trim();
         let failure = Failure::new(kind, format!("{} answered {status} to {:?} {}", api.name, call.method, call.path));
         let failure = match (status, said) {
             (429, _) => {
@@ -265,18 +280,18 @@ impl Refused {
             _ => format!("cannot reach {}", api.name),
         };
         let failure = Failure::new(kind, message)
-            .because(text.replace(token, "‹token›"))
+            .because(text.replace(token, "‹secret›"))
             .hint("check the network, then run the same command again: it takes up where this run stopped");
         Refused { failure, retry: (never_arrived && !error.is_builder()) || call.is_repeatable(), wait: None }
     }
 }
 
-/// Takes the token out of everything that came back.
-fn scrub(body: Value, token: &str) -> Value {
+/// Takes a secret out of everything that came back.
+fn scrub(body: Value, secret: &str) -> Value {
     match body {
-        Value::String(text) if text.contains(token) => Value::String(text.replace(token, "‹token›")),
-        Value::Array(items) => Value::Array(items.into_iter().map(|item| scrub(item, token)).collect()),
-        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, scrub(value, token))).collect(),
+        Value::String(text) if text.contains(secret) => Value::String(text.replace(secret, "‹secret›")),
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| scrub(item, secret)).collect()),
+        Value::Object(fields) => fields.into_iter().map(|(key, value)| (key, scrub(value, secret))).collect(),
         other => other,
     }
 }

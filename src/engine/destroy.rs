@@ -36,15 +36,7 @@ impl Run {
             .filter(|owned| !changes.iter().any(|change| change.resource.address == owned.address))
             .cloned()
             .collect();
-        let orphan_views = orphans.iter().map(|owned| ChangeView {
-            address: owned.address.to_string(),
-            step: String::new(),
-            verb: "delete",
-            fields: vec![],
-            loses_data: holds_data(&owned.address),
-            conflict: None,
-        });
-        let views = changes.iter().map(ChangeView::from).chain(orphan_views).collect();
+        let views = changes.iter().map(ChangeView::from).chain(orphans.iter().map(delete_view)).collect();
         Run::tell_plan(teller, views, &[], vec![])?;
         if changes.is_empty() && orphans.is_empty() {
             return Ok(Reached { changes: 0, failure: None });
@@ -61,13 +53,22 @@ impl Run {
             })?;
             lanes.entry(lane).or_default().push(ready);
         }
-        // Hosts before clouds: a place sorts after none.
-        for ((name, _), changes) in lanes.into_iter().rev() {
+        // Hosts before clouds, and secrets last, so that a run that was cut off still has them.
+        let mut lanes: Vec<(Lane, Vec<ReadyChange>)> = lanes.into_iter().collect();
+        lanes.sort_by_key(|((name, place), _)| (*name == "vault", place.is_none()));
+        for ((name, _), changes) in lanes {
             let addresses = changes.iter().map(|change| change.resource.address.to_string()).collect();
             teller.tell(What::Intended { addresses })?;
             self.delete(name, &changes, teller).await?;
         }
-        for owned in &orphans {
+        self.take_away(&orphans, teller).await?;
+        self.look_until_gone(&survey, teller).await?;
+        Ok(Reached { changes: teller.done(), failure: None })
+    }
+
+    /// Deletes what is ours and no longer wanted.
+    pub(super) async fn take_away(&self, orphans: &[Owned], teller: &Teller) -> Result<(), Failure> {
+        for owned in orphans {
             let report = teller.report(true);
             teller.tell(What::Intended { addresses: vec![owned.address.to_string()] })?;
             report.tell(Progress::Started(owned.address.clone()));
@@ -78,8 +79,7 @@ impl Run {
             }
             report.tell(Progress::Done(owned.address.clone()));
         }
-        self.look_until_gone(&survey, teller).await?;
-        Ok(Reached { changes: teller.done(), failure: None })
+        Ok(())
     }
 
     async fn delete(&self, name: &str, changes: &[ReadyChange], teller: &Teller) -> Result<(), Failure> {
@@ -100,7 +100,9 @@ impl Run {
 
     /// A delete that says it is done may not be: only looking tells.
     async fn look_until_gone(&self, survey: &Survey, teller: &Teller) -> Result<(), Failure> {
-        let clouds: BTreeSet<&'static str> = survey.wanted.iter().map(|r| r.address.provider).collect();
+        let wanted = survey.wanted.iter().map(|resource| resource.address.provider);
+        let clouds: BTreeSet<&'static str> =
+            wanted.chain(survey.owned.iter().map(|owned| owned.address.provider)).collect();
         let begun = Instant::now();
         let mut gap = self.doors.http.pace().first / 2;
         loop {
@@ -130,9 +132,21 @@ impl Run {
     }
 }
 
+/// What a plan shows of something of ours that nobody wants any more.
+pub(super) fn delete_view(owned: &Owned) -> ChangeView {
+    ChangeView {
+        address: owned.address.to_string(),
+        step: String::new(),
+        verb: "delete",
+        fields: vec![],
+        loses_data: holds_data(&owned.address),
+        conflict: None,
+    }
+}
+
 /// Is data lost when something of this address goes?
-fn holds_data(address: &Address) -> bool {
-    matches!(address.kind, "server" | "volume")
+pub(super) fn holds_data(address: &Address) -> bool {
+    matches!(address.kind, "server" | "volume" | "project")
 }
 
 /// The addresses for which a second word is asked. Destroying is the word for a server; its volume, and the

@@ -87,8 +87,14 @@ pub(super) async fn carry_out(
 fn ready(survey: &Survey, settled: &BTreeSet<Address>, busy: &BTreeSet<Lane>) -> BTreeMap<Lane, Vec<Resource>> {
     let mut lanes: BTreeMap<Lane, Vec<Resource>> = BTreeMap::new();
     let mut waiting: BTreeSet<Lane> = BTreeSet::new();
-    for resource in survey.wanted.iter().filter(|resource| !settled.contains(&resource.address)) {
+    let open = || survey.wanted.iter().filter(|resource| !settled.contains(&resource.address));
+    // Secrets first: whatever comes later may need them, and it is done in an instant.
+    let secrets_open = open().any(|resource| resource.address.provider == "vault");
+    for resource in open() {
         let lane = lane_of(resource);
+        if secrets_open && lane.0 != "vault" {
+            continue;
+        }
         if busy.contains(&lane) || waiting.contains(&lane) {
             continue;
         }

@@ -51,6 +51,7 @@ impl Survey {
             run.check_keys(&survey)?;
         }
         survey.look(run, teller, goal, |resource| resource.on.is_none()).await?;
+        survey.look_elsewhere(run, teller).await?;
         survey.work_out(run)?;
         let hosts: Vec<Address> = survey
             .wanted
@@ -86,6 +87,9 @@ impl Survey {
             let text: Vec<String> = problems.iter().map(|problem: &Problem| problem.message.clone()).collect();
             Failure::new(Kind::Playbook, text.join("; "))
         })?;
+        for resource in &mut self.wanted {
+            resource.adopt = run.wishes.adopt.contains(&resource.address.to_string());
+        }
         Ok(())
     }
 
@@ -138,13 +142,37 @@ impl Survey {
     }
 
     /// What is ours and no longer wanted.
-    pub(super) fn orphans(&self) -> Vec<String> {
+    pub(super) fn orphans(&self) -> Vec<Owned> {
         // By what is shown: the list on a host leaves out the slash a path begins with.
         let wanted = |owned: &&Owned| {
             let shown = owned.address.to_string();
             !self.wanted.iter().any(|resource| resource.address.to_string() == shown)
         };
-        self.owned.iter().filter(wanted).map(|owned| owned.address.to_string()).collect()
+        self.owned.iter().filter(wanted).cloned().collect()
+    }
+
+    /// Looks for what is ours in clouds that the playbook does not name any more, as far as there are tokens for
+    /// them. What cannot be looked at there is only noted: nothing is wanted of it.
+    async fn look_elsewhere(&mut self, run: &Run, teller: &Teller) -> Result<(), Failure> {
+        let named: Vec<&str> = self.wanted.iter().map(|resource| resource.address.provider).collect();
+        let has_token = |token: &str| Name::parse(token).is_some_and(|name| run.doors.keys.get(&name).is_some());
+        let mut looking = JoinSet::new();
+        for provider in providers::PROVIDERS.iter().filter(|provider| !named.contains(&provider.name())) {
+            if provider.api().is_some_and(|api| has_token(api.token)) {
+                let (doors, name, report) = (run.doors.clone(), run.playbook.name.clone(), teller.report(false));
+                let provider_name = provider.name();
+                looking.spawn(async move { stock(&doors, (provider_name, None), &name, &[], &report).await });
+            }
+        }
+        while let Some(looked) = looking.join_next().await {
+            match looked.map_err(|e| Failure::new(Kind::Failed, "looking at the world broke off").because(e))? {
+                Ok(stock) => self.owned.extend(stock.owned),
+                Err(failure) => teller.tell(What::Note {
+                    text: format!("{failure}; whether something of this playbook is left there is not known"),
+                })?,
+            }
+        }
+        Ok(())
     }
 
     async fn look(

@@ -13,6 +13,7 @@ use crate::front::plan::{Summary, render, render_bill};
 use crate::front::{complain, print};
 use crate::model::event::{Event, FailureView, What};
 use crate::model::failure::{Failure, Kind};
+use crate::model::secret::Secret;
 use crate::text::{count, duration};
 
 /// The plain front end.
@@ -189,5 +190,28 @@ pub fn ask_approval(summary: &Summary, playbook: &str) -> Result<bool, Failure> 
     match inquire::Confirm::new(&question).with_default(false).prompt().map_err(trouble)? {
         true => Ok(false),
         false => Err(stopped()),
+    }
+}
+
+/// Asks for the passphrase of the vault file at `path`; for a `new` one twice. Fails as `Stopped` when the user
+/// would rather not.
+pub fn ask_passphrase(path: &str, new: bool) -> Result<Secret, Failure> {
+    let what = if new { "a passphrase for the new vault file" } else { "the passphrase of" };
+    ask_masked(&format!("{what} {path}:"), new)
+}
+
+/// Asks for a secret whose letters are not shown; `twice` when nothing can tell a typing error.
+pub fn ask_masked(question: &str, twice: bool) -> Result<Secret, Failure> {
+    let mut prompt = inquire::Password::new(question).with_display_mode(inquire::PasswordDisplayMode::Masked);
+    if !twice {
+        prompt = prompt.without_confirmation();
+    }
+    match prompt.prompt() {
+        Ok(typed) if typed.is_empty() => Err(Failure::new(Kind::Usage, "nothing was typed")),
+        Ok(typed) => Ok(Secret::new(typed)),
+        Err(InquireError::OperationCanceled | InquireError::OperationInterrupted) => {
+            Err(Failure::new(Kind::Stopped, "stopped as you asked"))
+        }
+        Err(e) => Err(Failure::new(Kind::Failed, "cannot ask").because(e)),
     }
 }

@@ -122,3 +122,25 @@ impl Vouch {
         Fields::from([("fingerprint", self.fingerprint.clone())])
     }
 }
+
+/// A private key that never leaves its host, and the request for its certificate.
+#[derive(Clone, Debug)]
+pub struct CertificateRequest {
+    /// Where the key is, in PEM form.
+    pub key: String,
+    /// Where the request is, in PEM form.
+    pub request: String,
+    /// Owner and group of the key.
+    pub owner: (String, String),
+    /// The names the certificate shall be for, sorted.
+    pub names: Vec<String>,
+}
+
+impl CertificateRequest {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([
+            ("names", Value::texts(self.names.iter().map(String::as_str))),
+            ("owner", format!("{}:{}", self.owner.0, self.owner.1).into()),
+        ])
+    }
+}

@@ -92,6 +92,19 @@ impl Volume {
     }
 }
 
+/// A network between servers of one place.
+#[derive(Clone, Debug)]
+pub struct PrivateNetwork {
+    /// The place it is in.
+    pub location: String,
+}
+
+impl PrivateNetwork {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([("location", self.location.as_str().into())])
+    }
+}
+
 /// A server.
 #[derive(Clone, Debug)]
 pub struct Server {

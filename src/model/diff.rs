@@ -145,7 +145,7 @@ mod tests {
     fn resource(spec: Spec) -> Resource {
         let name = Name::parse("web").unwrap();
         let address = Address { provider: "hetzner", place: None, kind: "x", name: "web".into() };
-        Resource { address, owner: name.clone(), step: name, on: None, spec, gives: vec![], gone: false }
+        Resource { address, owner: name.clone(), step: name, on: None, spec, gives: vec![], gone: false, adopt: false }
     }
 
     fn server(size: &str, location: &str, image: &str, backups: bool) -> Resource {

@@ -194,6 +194,9 @@ struct Head {
     name: Name,
     domain: Option<Spanned<String>>,
     budget: Option<Budget>,
+    /// Read and written by the cupboard; here only so that it is no unknown key.
+    #[serde(default, rename = "lock")]
+    _lock: std::collections::BTreeMap<Name, String>,
 }
 
 fn check_schema(table: &DeTable<'_>) -> Result<(), Problem> {

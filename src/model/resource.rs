@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::access::{BornKey, KeyInUse, Nftables, Sshd, Vouch};
-use crate::model::cloud::{Firewall, PrimaryIp, Server, SshKey, Volume};
+use crate::model::access::{BornKey, CertificateRequest, KeyInUse, Nftables, Sshd, Vouch};
+use crate::model::cloud::{Firewall, PrimaryIp, PrivateNetwork, Server, SshKey, Volume};
+use crate::model::dns::{OriginCertificate, Record, Zone};
 use crate::model::failure::Failure;
 use crate::model::machine::{
     AuthorizedKey, Command, Compose, Directory, Existing, File, GeneratedSecret, HostAt, Package, Service, User,
 };
 use crate::model::money::PriceLine;
 use crate::model::name::Name;
+use crate::model::service::{AllowList, MadeSecret, Migrations, Preferences, Project};
 use crate::model::tuning::{Mount, Settings, Sysctl, TimeZone};
 use crate::model::value::{OutputKey, Value};
 
@@ -91,6 +93,26 @@ pub enum Spec {
     TimeZone(TimeZone),
     /// Values in a settings file of a package.
     Settings(Settings),
+    /// A network between servers of one place.
+    PrivateNetwork(PrivateNetwork),
+    /// A domain's zone.
+    Zone(Zone),
+    /// A record of a zone.
+    Record(Record),
+    /// A certificate for the way between a proxy and the server.
+    OriginCertificate(OriginCertificate),
+    /// A private key on a host, and the request for its certificate.
+    CertificateRequest(CertificateRequest),
+    /// A database project.
+    Project(Project),
+    /// Settings of something that is there.
+    Preferences(Preferences),
+    /// From where a service may be reached.
+    AllowList(AllowList),
+    /// Changes of a database's schema.
+    Migrations(Migrations),
+    /// A secret in the vault.
+    MadeSecret(MadeSecret),
 }
 
 impl Spec {
@@ -121,6 +143,25 @@ impl Spec {
             Spec::Mount(spec) => spec.fields(),
             Spec::TimeZone(spec) => spec.fields(),
             Spec::Settings(spec) => spec.fields(),
+            Spec::PrivateNetwork(spec) => spec.fields(),
+            Spec::Zone(spec) => spec.fields(),
+            Spec::Record(spec) => spec.fields(),
+            Spec::OriginCertificate(spec) => spec.fields(),
+            Spec::CertificateRequest(spec) => spec.fields(),
+            Spec::Project(spec) => spec.fields(),
+            Spec::Preferences(spec) => spec.wishes.clone(),
+            Spec::AllowList(spec) => spec.fields(),
+            Spec::Migrations(spec) => spec.fields(),
+            Spec::MadeSecret(spec) => spec.fields(),
+        }
+    }
+
+    /// Secrets that are in the vault once this is there.
+    pub fn makes_secrets(&self) -> Vec<&Name> {
+        match self {
+            Spec::MadeSecret(spec) => vec![&spec.name],
+            Spec::Project(spec) => std::iter::once(&spec.password).chain(&spec.secrets).collect(),
+            _ => vec![],
         }
     }
 
@@ -144,6 +185,7 @@ impl Spec {
             Spec::Sshd(spec) => Some(&spec.path),
             Spec::Sysctl(spec) => Some(&spec.path),
             Spec::Settings(spec) => Some(&spec.path),
+            Spec::CertificateRequest(spec) => Some(&spec.key),
             _ => None,
         }
     }
@@ -168,6 +210,11 @@ impl Spec {
                 Rules { replace_on: &["location", "image"], write_only: &["admin", "keys"], holds_data: true }
             }
             Spec::Compose(_) => Rules { holds_data: true, ..Rules::PLAIN },
+            Spec::PrivateNetwork(_) => Rules { replace_on: &["location"], ..Rules::PLAIN },
+            Spec::OriginCertificate(_) => Rules { replace_on: &["names", "request", "in_time"], ..Rules::PLAIN },
+            Spec::Project(_) => {
+                Rules { replace_on: &["region", "organization", "version"], holds_data: true, ..Rules::PLAIN }
+            }
             _ => Rules::PLAIN,
         }
     }
@@ -205,6 +252,8 @@ pub struct Resource {
     pub gives: Vec<(&'static str, String)>,
     /// Shall it go? What is not ours stays all the same.
     pub gone: bool,
+    /// May something of this name that is not ours be taken over?
+    pub adopt: bool,
 }
 
 impl Resource {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
+use crate::model::failure::Failure;
 use crate::model::name::Name;
 
 /// A secret value. Wiped from memory when dropped.
@@ -41,6 +42,23 @@ pub trait Keys: Send + Sync {
 
     /// How a person can provide the secret of this name: a sentence for a hint.
     fn how_to_set(&self, name: &Name) -> String;
+
+    /// Keeps `value` under `name`, so that [`Keys::get`] gives it from now on. Fails as `Human` where nothing
+    /// can be kept, and says what to do.
+    fn put(&self, name: &Name, value: Secret) -> Result<(), Failure>;
+
+    /// Forgets the secret of this name; one that is not there is fine.
+    fn remove(&self, name: &Name) -> Result<(), Failure>;
+}
+
+/// Where references are kept: what a service calls the things that carry no ownership mark there. The playbook's
+/// `lock` line implements it; tests bring their own.
+pub trait References: Send + Sync {
+    /// The reference kept for `step`.
+    fn get(&self, step: &Name) -> Option<String>;
+
+    /// Keeps `reference` for `step`, on disk before it returns; `None` takes it out.
+    fn put(&self, step: &Name, reference: Option<&str>) -> Result<(), Failure>;
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ pub enum Quoting {
     /// As a value in a Docker Compose file: a JSON string with every `$` doubled, because Compose
     /// replaces variables after reading the YAML.
     Compose,
+    /// As a part of such a string, whose quotes stand around it.
+    WithinCompose,
 }
 
 impl Quoting {
@@ -52,6 +54,10 @@ impl Quoting {
         match self {
             Quoting::Plain => text.to_owned(),
             Quoting::Compose => serde_json::Value::from(text.replace('$', "$$")).to_string(),
+            Quoting::WithinCompose => {
+                let quoted = Quoting::Compose.quote(text);
+                quoted[1..quoted.len() - 1].to_owned()
+            }
         }
     }
 }
@@ -99,6 +105,22 @@ impl Value {
             Value::Secret(..) => true,
             Value::List(items) | Value::Joined(items) => items.iter().any(Value::is_secret),
             Value::Bool(_) | Value::Int(_) | Value::Text(_) | Value::Output(_) => false,
+        }
+    }
+
+    /// The same value, written as `quoting` says wherever it is filled in.
+    pub fn quoted(self, quoting: Quoting) -> Value {
+        match (self, quoting) {
+            (Value::Text(text), _) => Value::Text(quoting.quote(&text)),
+            (Value::Secret(name, _), _) => Value::Secret(name, quoting),
+            (Value::Joined(parts), Quoting::Compose) => {
+                let mut quoted = vec!["\"".into()];
+                quoted.extend(parts.into_iter().map(|part| part.quoted(Quoting::WithinCompose)));
+                quoted.push("\"".into());
+                Value::Joined(quoted)
+            }
+            (Value::Joined(parts), _) => Value::Joined(parts.into_iter().map(|part| part.quoted(quoting)).collect()),
+            (other, _) => other,
         }
     }
 

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::doors::Doors;
 use crate::doors::http::Api;
+use crate::model::catalog::Catalog;
 use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
@@ -21,7 +22,6 @@ use crate::providers::Provider;
 use crate::providers::hetzner::api::{API, Hcloud};
 use crate::providers::hetzner::apply::KINDS;
 use crate::providers::hetzner::observe::Project;
-use crate::providers::hetzner::wire::{Pricing, ServerType};
 
 /// The provider itself.
 pub struct Hetzner;
@@ -52,16 +52,16 @@ impl Provider for Hetzner {
         report: &Report,
     ) -> Result<Stock, Failure> {
         let api = Hcloud::new(doors, report);
-        let (project, plans, pricing) = tokio::try_join!(
-            Project::load(api, KINDS, None),
-            api.list::<ServerType>("/server_types", "server_types", &[]),
-            api.get::<Pricing>("/pricing", "pricing"),
-        )?;
+        let (project, catalog) = tokio::try_join!(Project::load(api, KINDS, None), sizes::catalog(api))?;
         Ok(Stock {
             seen: want.iter().map(|resource| project.see(resource)).collect(),
             owned: project.owned(playbook),
-            bill: sizes::bill(want, &plans, &pricing, &project.servers),
+            bill: sizes::bill(catalog, want, &project.servers),
         })
+    }
+
+    async fn catalog(&self, doors: &Doors, report: &Report) -> Option<Result<Catalog, Failure>> {
+        Some(sizes::catalog(Hcloud::new(doors, report)).await)
     }
 
     async fn apply(

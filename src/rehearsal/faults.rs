@@ -14,6 +14,10 @@ pub enum Trouble {
     Refuse(u16, &'static str, Vec<(&'static str, String)>),
     /// Answered late.
     Late(Duration),
+    /// Answered as the last time this was asked, as if nothing had happened since.
+    Stale,
+    /// From now on the token is not accepted.
+    Revoke,
 }
 
 /// A fault: the `nth` request (from 1) whose method and path begin like this.

@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rand_core::{OsRng, RngCore as _};
 use serde_json::{Value, json};
 
 use crate::rehearsal::hetzner::lists::list;
 use crate::rehearsal::hetzner::refusal::Refusal;
 use crate::rehearsal::hetzner::state::{RATE_LIMIT, State};
 use crate::rehearsal::machines::Machines;
+use crate::rehearsal::made_up;
 use crate::rehearsal::serve::{Answer, Request, Simulator};
 
 pub use crate::rehearsal::hetzner::servers::FAST;
@@ -39,36 +39,14 @@ impl Hetzner {
         Hetzner {
             state: Arc::new(Mutex::new(State::new(pace))),
             machines,
-            token: random_text(64),
-            read_only_token: random_text(64),
+            token: made_up::token(64),
+            read_only_token: made_up::token(64),
         }
-    }
-
-    /// A token that may do everything.
-    pub fn token(&self) -> &str {
-        &self.token
     }
 
     /// A token that may only read.
     pub fn read_only_token(&self) -> &str {
         &self.read_only_token
-    }
-
-    /// Everything the project holds: kind and name.
-    pub fn holds(&self) -> Vec<String> {
-        let state = lock(&self.state);
-        let tables = [
-            ("server", &state.servers),
-            ("volume", &state.volumes),
-            ("firewall", &state.firewalls),
-            ("primary-ip", &state.primary_ips),
-            ("ssh-key", &state.ssh_keys),
-        ];
-        let name = |entry: &Value| entry["name"].as_str().unwrap_or_default().to_owned();
-        tables
-            .into_iter()
-            .flat_map(|(kind, table)| table.values().map(move |e| format!("{kind} {}", name(e))))
-            .collect()
     }
 
     /// The IPv4 address of the server called `name`.
@@ -206,8 +184,32 @@ impl Simulator for Hetzner {
         answer.headers.push(("ratelimit-limit", RATE_LIMIT.to_string()));
         answer.headers.push(("ratelimit-remaining", left.to_string()));
         answer.headers.push(("ratelimit-reset", reset.to_string()));
-        answer.headers.push(("x-correlation-id", random_text(16)));
+        answer.headers.push(("x-correlation-id", made_up::token(16)));
         answer
+    }
+
+    fn name(&self) -> &'static str {
+        "hetzner"
+    }
+
+    fn token(&self) -> &str {
+        &self.token
+    }
+
+    fn holds(&self) -> Vec<String> {
+        let state = lock(&self.state);
+        let tables = [
+            ("server", &state.servers),
+            ("volume", &state.volumes),
+            ("firewall", &state.firewalls),
+            ("primary-ip", &state.primary_ips),
+            ("ssh-key", &state.ssh_keys),
+        ];
+        let name = |entry: &Value| entry["name"].as_str().unwrap_or_default().to_owned();
+        tables
+            .into_iter()
+            .flat_map(|(kind, table)| table.values().map(move |e| format!("{kind} {}", name(e))))
+            .collect()
     }
 
     fn error(&self, code: &str, message: &str) -> Value {
@@ -258,10 +260,4 @@ fn gone() -> Answer {
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Letters and digits by chance.
-fn random_text(length: usize) -> String {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    (0..length).map(|_| char::from(ALPHABET[OsRng.next_u32() as usize % ALPHABET.len()])).collect()
 }

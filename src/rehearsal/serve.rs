@@ -1,6 +1,8 @@
 //! Serves a simulated API over HTTP on the loopback address.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -55,6 +57,15 @@ pub trait Simulator: Send + Sync + 'static {
     /// Answers a request as the real API would.
     async fn answer(&self, request: Request) -> Answer;
 
+    /// What `--endpoint` and the environment call the API.
+    fn name(&self) -> &'static str;
+
+    /// A token that may do everything.
+    fn token(&self) -> &str;
+
+    /// Everything of the user's that is there: kind and name.
+    fn holds(&self) -> Vec<String>;
+
     /// The body of an error with this code, in the API's own form.
     fn error(&self, code: &str, message: &str) -> Value;
 }
@@ -96,6 +107,10 @@ struct Shared {
     faults: Arc<Faults>,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
     keep: bool,
+    /// The last answer to each look, for looks that come too early.
+    seen: Mutex<BTreeMap<String, Answer>>,
+    /// Are tokens no longer accepted?
+    revoked: AtomicBool,
 }
 
 /// Serves `simulator` on a free port of the loopback address. With `keep`, exchanges are kept for later.
@@ -104,7 +119,14 @@ pub async fn serve(simulator: Arc<dyn Simulator>, keep: bool) -> std::io::Result
     let url = format!("http://{}{}", listener.local_addr()?, simulator.base());
     let faults = Arc::new(Faults::default());
     let exchanges = Arc::default();
-    let shared = Arc::new(Shared { simulator, faults: faults.clone(), exchanges: Arc::clone(&exchanges), keep });
+    let shared = Arc::new(Shared {
+        simulator,
+        faults: faults.clone(),
+        exchanges: Arc::clone(&exchanges),
+        keep,
+        seen: Mutex::default(),
+        revoked: AtomicBool::new(false),
+    });
     let router = axum::Router::new().fallback(handle).with_state(shared);
     let task = tokio::spawn(async move {
         let _ = axum::serve(listener, router).await;
@@ -124,7 +146,7 @@ async fn handle(
     let token = headers.get("authorization").and_then(|value| value.to_str().ok());
     let token = token.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
     let query = parse_query(uri.query().unwrap_or_default());
-    let request = Request { method: method.to_string(), path, query, token, body: body.to_vec() };
+    let mut request = Request { method: method.to_string(), path, query, token, body: body.to_vec() };
 
     let trouble = shared.faults.meet(&request.method, &request.path);
     match &trouble {
@@ -134,9 +156,22 @@ async fn handle(
             return respond(Answer { status: *status, body: Some(body), headers: headers.clone() });
         }
         Some(Trouble::Late(delay)) => tokio::time::sleep(*delay).await,
-        Some(Trouble::CutAfter) | None => {}
+        Some(Trouble::Revoke) => shared.revoked.store(true, Ordering::Relaxed),
+        Some(Trouble::CutAfter | Trouble::Stale) | None => {}
+    }
+    if shared.revoked.load(Ordering::Relaxed) {
+        request.token = Some("revoked".to_owned());
+    }
+    let look = format!("{} {uri}", request.method);
+    if trouble == Some(Trouble::Stale)
+        && let Some(before) = shared.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&look)
+    {
+        return respond(before.clone());
     }
     let answer = simulator.answer(request.clone()).await;
+    if request.method == "GET" && shared.keep {
+        shared.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(look, answer.clone());
+    }
     if shared.keep {
         let exchange = Exchange { request, answer: answer.clone() };
         shared.exchanges.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);

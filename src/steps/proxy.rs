@@ -4,19 +4,23 @@ use minijinja::context;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
-use crate::model::machine::{Check, Directory, File, Package, Service, TakeUp};
+use crate::model::access::CertificateRequest;
+use crate::model::machine::{Check, Directory, File, HostAt, Package, Service, TakeUp};
 use crate::model::name::{Name, is_public_name};
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
 use crate::steps::app::{AppAnswers, static_root};
 use crate::steps::render::{Held, render};
-use crate::steps::{About, Needs, Site, Step, firewall, folder};
+use crate::steps::{About, Needs, Site, Step, dns, firewall, folder};
 
 /// The step itself.
 pub struct ProxyStep;
 
 const CADDYFILE: &str = "/etc/caddy/Caddyfile";
+const ORIGIN_KEY: &str = "/etc/caddy/landfall/origin.key";
+const ORIGIN_REQUEST: &str = "/etc/caddy/landfall/origin.csr";
+const ORIGIN_CERTIFICATE: &str = "/etc/caddy/landfall/origin.crt";
 const UNIT_FILE: &str = "/etc/systemd/system/caddy.service.d/landfall.conf";
 
 /// Which proxy.
@@ -32,7 +36,8 @@ pub enum ProxyKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
-    /// From a public authority for public names, from Caddy's own for all others.
+    /// From a public authority for public names, from Caddy's own for all others; for names that a step `dns`
+    /// proxies, one that Cloudflare makes for the way between it and the server.
     #[default]
     Auto,
     /// From Caddy's own authority, which browsers do not know.
@@ -141,14 +146,15 @@ impl Step for ProxyStep {
             }
         }
         let host = site.host(&answers.on)?;
-        let sites = sites(site, &answers)?;
+        let origin = dns::origin(site, &answers.on)?.filter(|_| answers.tls == TlsMode::Auto);
+        let sites = sites(site, &answers, origin.as_ref())?;
         let content = render(
             "Caddyfile",
             include_str!("../../templates/Caddyfile"),
             context! {
-                email => answers.email,
+                email => &answers.email,
                 hsts => hsts(answers.hsts),
-                max_body => answers.max_body,
+                max_body => &answers.max_body,
                 staging => answers.tls == TlsMode::Staging,
                 trusted => firewall::trusted_proxies(site, &answers.on)?,
                 sites,
@@ -179,7 +185,7 @@ impl Step for ProxyStep {
             mode: 0o644,
             check: None,
         };
-        let service = Service {
+        let mut service = Service {
             unit: "caddy.service".to_owned(),
             reads: vec![CADDYFILE.to_owned()],
             take_up: TakeUp::Reload,
@@ -187,14 +193,43 @@ impl Step for ProxyStep {
             works: None,
             own_kernel: false,
         };
-        Ok(vec![
+        let mut all = vec![
             site.on_host(&host, "package", "caddy".into(), Spec::Package(Package { name: "caddy".into() })),
             site.on_host(&host, "directory", logs.path.clone(), Spec::Directory(logs)),
             site.on_host(&host, "file", UNIT_FILE.into(), Spec::File(unit)),
-            site.on_host(&host, "file", CADDYFILE.into(), Spec::File(file)),
-            site.on_host(&host, "service", "caddy.service".into(), Spec::Service(service)),
-        ])
+        ];
+        if let Some(origin) = origin {
+            all.extend(origin_certificate(site, &host, &answers, origin));
+            service.reads.push(ORIGIN_CERTIFICATE.to_owned());
+        }
+        all.push(site.on_host(&host, "file", CADDYFILE.into(), Spec::File(file)));
+        all.push(site.on_host(&host, "service", "caddy.service".into(), Spec::Service(service)));
+        Ok(all)
     }
+}
+
+/// The key for the way between Cloudflare and this server, the request for its certificate, and the certificate
+/// when the step `dns` has it.
+fn origin_certificate(site: &Site<'_>, host: &HostAt, answers: &ProxyAnswers, origin: dns::Origin) -> Vec<Resource> {
+    let caddy = ("caddy".to_owned(), "caddy".to_owned());
+    let request = CertificateRequest {
+        key: ORIGIN_KEY.to_owned(),
+        request: ORIGIN_REQUEST.to_owned(),
+        owner: caddy,
+        names: origin.names,
+    };
+    let certificate = File {
+        path: ORIGIN_CERTIFICATE.to_owned(),
+        content: site.output(&origin.dns, "certificate"),
+        owner: ("root".to_owned(), "root".to_owned()),
+        mode: 0o644,
+        check: None,
+    };
+    vec![
+        site.on_host(host, "package", "openssl".into(), Spec::Package(Package { name: "openssl".into() })),
+        site.on_host(host, "certificate-request", answers.on.to_string(), Spec::CertificateRequest(request)),
+        site.on_host(host, "file", ORIGIN_CERTIFICATE.into(), Spec::File(certificate)),
+    ]
 }
 
 /// The header's value: two years, and what was asked for beyond the name itself.
@@ -210,7 +245,11 @@ fn hsts(asked: Hsts) -> String {
 }
 
 /// One site per app of this server that has a name.
-fn sites(site: &Site<'_>, answers: &ProxyAnswers) -> Result<Vec<minijinja::Value>, Problem> {
+fn sites(
+    site: &Site<'_>,
+    answers: &ProxyAnswers,
+    origin: Option<&dns::Origin>,
+) -> Result<Vec<minijinja::Value>, Problem> {
     let mut sites = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "app") {
@@ -229,6 +268,8 @@ fn sites(site: &Site<'_>, answers: &ProxyAnswers) -> Result<Vec<minijinja::Value
             health => app.health,
             root,
             internal,
+            certificate => origin.filter(|origin| origin.names.contains(&name.to_lowercase())).map(|_| ORIGIN_CERTIFICATE),
+            key => ORIGIN_KEY,
         });
         names.push(name);
     }

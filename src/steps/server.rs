@@ -302,7 +302,7 @@ fn check_provider(entry: &Entry, answers: &ServerAnswers) -> Result<(), Problem>
     Ok(())
 }
 
-fn families(answers: &ServerAnswers) -> Vec<IpFamily> {
+pub(crate) fn families(answers: &ServerAnswers) -> Vec<IpFamily> {
     let of_address = |family| match (answers.address, family) {
         (Some(ip), IpFamily::V4) => ip.is_ipv4(),
         (Some(ip), IpFamily::V6) => ip.is_ipv6(),

@@ -112,6 +112,7 @@ impl Bare {
             spec,
             gives: vec![],
             gone: false,
+            adopt: false,
         }
     }
 

@@ -1,3 +1,4 @@
+use landfall::rehearsal::serve::Simulator as _;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -6,7 +7,6 @@ use landfall::model::failure::Kind;
 use landfall::rehearsal::faults::{Fault, Trouble};
 use serde_json::{Value, json};
 
-use crate::openapi::Spec;
 use crate::world::{Nowhere, Went, World};
 
 async fn world() -> World {
@@ -32,34 +32,12 @@ fn assert_complete(world: &World) {
     assert_eq!(kinds, ["firewall", "primary-ip", "primary-ip", "server", "ssh-key"], "{holds:?}");
 }
 
-/// Asks the simulator directly, as any client would.
 async fn ask(world: &World, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-    use landfall::rehearsal::serve::{Request, Simulator};
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let query = query.split('&').filter_map(|part| part.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let request = Request {
-        method: method.to_owned(),
-        path: path.to_owned(),
-        query: query.collect(),
-        token: Some(world.api.token().to_owned()),
-        body: body.map(|body| body.to_string().into_bytes()).unwrap_or_default(),
-    };
-    let answer = world.api.answer(request).await;
-    (answer.status, answer.body.unwrap_or_default())
+    crate::world::ask(world, "hetzner", method, path, body).await
 }
 
-/// Holds every exchange so far against the official file. Gives the operations seen.
 fn judge(world: &World) -> BTreeSet<String> {
-    let Some(spec) = Spec::load("hetzner-cloud.openapi.json") else { return BTreeSet::new() };
-    let (mut operations, mut wrong) = (BTreeSet::new(), Vec::new());
-    for exchange in world.served.exchanges() {
-        match spec.judge(&exchange) {
-            Ok(name) => drop(operations.insert(name)),
-            Err(problems) => wrong.extend(problems),
-        }
-    }
-    assert!(wrong.is_empty(), "against the official specification:\n{}", wrong.join("\n"));
-    operations
+    crate::openapi::judge(world, "hetzner")
 }
 
 /// Is this a change on the host, or one that waits for it?
@@ -79,7 +57,7 @@ async fn a_server_is_made_kept_changed_and_taken_away() {
     assert_only_the_host_is_missing(&again);
     assert_complete(&world);
     let made = |exchange: &landfall::rehearsal::serve::Exchange| exchange.request.method == "POST";
-    let posts = world.served.exchanges().into_iter().filter(made).count();
+    let posts = world.served("hetzner").exchanges().into_iter().filter(made).count();
     assert_eq!(posts, 5, "one POST for each resource, none for what is there");
 
     // Backups, a volume, another size and fewer doors: all in place.
@@ -119,7 +97,7 @@ async fn a_server_is_made_kept_changed_and_taken_away() {
 async fn a_lost_answer_never_buys_twice() {
     for at in ["POST /ssh_keys", "POST /primary_ips", "POST /firewalls", "POST /servers"] {
         let world = world().await;
-        world.served.faults.add(Fault { at, nth: 1, trouble: Trouble::CutAfter });
+        world.served("hetzner").faults.add(Fault { at, nth: 1, trouble: Trouble::CutAfter });
         let went = world.go(&world.server_playbook(), Goal::Apply).await;
         assert_only_the_host_is_missing(&went);
         assert_complete(&world);
@@ -130,7 +108,7 @@ async fn a_lost_answer_never_buys_twice() {
 async fn a_request_cut_before_its_effect_stops_the_run_and_the_next_one_converges() {
     for at in ["POST /ssh_keys", "POST /primary_ips", "POST /firewalls", "POST /servers"] {
         let world = world().await;
-        world.served.faults.add(Fault { at, nth: 1, trouble: Trouble::CutBefore });
+        world.served("hetzner").faults.add(Fault { at, nth: 1, trouble: Trouble::CutBefore });
         let went = world.go(&world.server_playbook(), Goal::Apply).await;
         assert_eq!(went.outcome.code, 1);
         assert!(went.failure().contains("was lost"), "{}", went.failure());
@@ -143,14 +121,14 @@ async fn a_request_cut_before_its_effect_stops_the_run_and_the_next_one_converge
 async fn reads_are_tried_again_and_the_rate_limit_is_honoured() {
     let world = world().await;
     let limit = Trouble::Refuse(429, "rate_limit_exceeded", vec![("retry-after", "0".into())]);
-    world.served.faults.add(Fault { at: "GET /servers", nth: 1, trouble: limit.clone() });
-    world.served.faults.add(Fault {
+    world.served("hetzner").faults.add(Fault { at: "GET /servers", nth: 1, trouble: limit.clone() });
+    world.served("hetzner").faults.add(Fault {
         at: "GET /firewalls",
         nth: 1,
         trouble: Trouble::Refuse(502, "bad_gateway", vec![]),
     });
-    world.served.faults.add(Fault { at: "GET /pricing", nth: 1, trouble: Trouble::CutBefore });
-    world.served.faults.add(Fault { at: "POST /servers", nth: 1, trouble: limit });
+    world.served("hetzner").faults.add(Fault { at: "GET /pricing", nth: 1, trouble: Trouble::CutBefore });
+    world.served("hetzner").faults.add(Fault { at: "POST /servers", nth: 1, trouble: limit });
     let went = world.go(&world.server_playbook(), Goal::Apply).await;
     assert_only_the_host_is_missing(&went);
     assert_eq!(went.retries(), 4, "each told as an event");
@@ -162,7 +140,7 @@ async fn what_another_action_holds_is_waited_for() {
     let world = world().await;
     for (nth, (status, code)) in [(423, "locked"), (409, "conflict")].into_iter().enumerate() {
         let trouble = Trouble::Refuse(status, code, vec![]);
-        world.served.faults.add(Fault { at: "POST /servers", nth: nth + 1, trouble });
+        world.served("hetzner").faults.add(Fault { at: "POST /servers", nth: nth + 1, trouble });
     }
     assert_only_the_host_is_missing(&world.go(&world.server_playbook(), Goal::Apply).await);
     assert_complete(&world);
@@ -178,7 +156,7 @@ async fn sold_out_means_the_next_choice_or_a_failure_that_names_what_can_be_had(
 
     // Sold out between the look at the catalog and the order: the next one that fits.
     let world = self::world().await;
-    world.served.faults.add(Fault {
+    world.served("hetzner").faults.add(Fault {
         at: "POST /servers",
         nth: 1,
         trouble: Trouble::Refuse(412, "resource_unavailable", vec![]),
@@ -190,7 +168,7 @@ async fn sold_out_means_the_next_choice_or_a_failure_that_names_what_can_be_had(
 
     // Unless that is more than the budget.
     let world = self::world().await;
-    world.served.faults.add(Fault {
+    world.served("hetzner").faults.add(Fault {
         at: "POST /servers",
         nth: 1,
         trouble: Trouble::Refuse(412, "resource_unavailable", vec![]),
@@ -222,7 +200,7 @@ async fn sold_out_means_the_next_choice_or_a_failure_that_names_what_can_be_had(
 async fn quota_and_bad_tokens_need_a_person() {
     let mut world = world().await;
     let limit = Trouble::Refuse(403, "resource_limit_exceeded", vec![]);
-    world.served.faults.add(Fault { at: "POST /servers", nth: 1, trouble: limit });
+    world.served("hetzner").faults.add(Fault { at: "POST /servers", nth: 1, trouble: limit });
     let went = world.go(&world.server_playbook(), Goal::Apply).await;
     assert_eq!(went.outcome.code, Kind::Human.exit_code());
     assert!(went.failure().contains("Limits"), "{}", went.failure());
@@ -233,7 +211,7 @@ async fn quota_and_bad_tokens_need_a_person() {
     for (token, words) in
         [(canary, "does not accept"), (world.api.read_only_token(), "may only read")].map(|(t, w)| (t.to_owned(), w))
     {
-        world.secrets.insert("hetzner-token".into(), token.clone());
+        world.secrets.0.lock().unwrap().insert("hetzner-token".into(), token.clone());
         let playbook = world.server_playbook().replace("name = \"acme\"", "name = \"other\"");
         let went = world.go(&playbook, Goal::Apply).await;
         assert_eq!(went.outcome.code, Kind::Human.exit_code());
@@ -241,7 +219,7 @@ async fn quota_and_bad_tokens_need_a_person() {
         assert!(went.failure().contains("https://console.hetzner.com"), "where to make one: {}", went.failure());
         assert!(!serde_json::to_string(&went.events).unwrap().contains(&token), "no token in any event");
     }
-    world.secrets.clear();
+    world.secrets.0.lock().unwrap().clear();
     let went = world.go(&world.server_playbook(), Goal::Plan).await;
     assert_eq!(went.outcome.code, Kind::Human.exit_code());
     assert!(went.failure().contains("there is no token for hetzner"), "{}", went.failure());
@@ -355,7 +333,7 @@ async fn nothing_is_taken_down_for_what_cannot_be_had() {
     assert_complete(&world);
     // A change that needs it off fails in the middle: it is started again all the same.
     let refused = Trouble::Refuse(403, "forbidden", vec![]);
-    world.served.faults.add(Fault { at: "POST /primary_ips/", nth: 1, trouble: refused });
+    world.served("hetzner").faults.add(Fault { at: "POST /primary_ips/", nth: 1, trouble: refused });
     let went = world.go(&playbook.replace("size =", "ipv6 = false\nsize ="), Goal::Apply).await;
     assert_eq!(went.outcome.code, Kind::Human.exit_code(), "{}", went.failure());
     let (_, body) = ask(&world, "GET", "/servers", None).await;
@@ -372,7 +350,7 @@ async fn nothing_is_taken_down_for_what_cannot_be_had() {
 async fn a_plan_is_seven_requests() {
     let world = world().await;
     world.go(&world.server_playbook(), Goal::Plan).await;
-    assert_eq!(world.served.exchanges().len(), 7, "one list per kind, the catalog and the prices");
+    assert_eq!(world.served("hetzner").exchanges().len(), 7, "one list per kind, the catalog and the prices");
 }
 
 #[tokio::test]
@@ -438,7 +416,11 @@ async fn a_deleted_state_folder_loses_nothing() {
 #[tokio::test]
 async fn the_intent_is_in_the_journal_before_the_effect() {
     let world = world().await;
-    world.served.faults.add(Fault { at: "POST /servers", nth: 1, trouble: Trouble::Refuse(403, "forbidden", vec![]) });
+    world.served("hetzner").faults.add(Fault {
+        at: "POST /servers",
+        nth: 1,
+        trouble: Trouble::Refuse(403, "forbidden", vec![]),
+    });
     world.go(&world.server_playbook(), Goal::Apply).await;
     let runs = std::fs::read_dir(world.state().join("acme/runs")).unwrap().flatten().next().unwrap().path();
     let journal = std::fs::read_to_string(runs).unwrap();
@@ -461,7 +443,7 @@ async fn a_kill_at_any_effect_leaves_a_world_that_converges() {
         let killed = {
             let run = world.go(&playbook, Goal::Apply);
             let seen = async {
-                while world.served.exchanges().len() < nth {
+                while world.served("hetzner").exchanges().len() < nth {
                     tokio::task::yield_now().await;
                 }
             };
@@ -471,6 +453,12 @@ async fn a_kill_at_any_effect_leaves_a_world_that_converges() {
                 _ = run => false,
             }
         };
+        // What was on its way when the process died still arrives.
+        let mut arrived = 0;
+        while arrived != world.served("hetzner").exchanges().len() {
+            arrived = world.served("hetzner").exchanges().len();
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
         let went = world.go(&playbook, Goal::Apply).await;
         assert_only_the_host_is_missing(&went);
         assert_complete(&world);
@@ -484,7 +472,7 @@ async fn a_kill_at_any_effect_leaves_a_world_that_converges() {
 async fn user_data_holds_the_host_key_the_admin_and_nothing_else() {
     let world = world().await;
     world.go(&world.server_playbook(), Goal::Apply).await;
-    let exchanges = world.served.exchanges();
+    let exchanges = world.served("hetzner").exchanges();
     let made = exchanges.iter().find(|e| e.request.method == "POST" && e.request.path == "/servers").unwrap();
     let body: Value = serde_json::from_slice(&made.request.body).unwrap();
     let text = body["user_data"].as_str().unwrap().strip_prefix("#cloud-config\n").unwrap();
@@ -505,14 +493,14 @@ async fn a_delete_that_fails_is_a_failure_and_the_next_one_finishes() {
     let world = world().await;
     world.go(&world.server_playbook(), Goal::Apply).await;
     let protected = Trouble::Refuse(423, "protected", vec![]);
-    world.served.faults.add(Fault { at: "DELETE /servers", nth: 1, trouble: protected });
+    world.served("hetzner").faults.add(Fault { at: "DELETE /servers", nth: 1, trouble: protected });
     let went = world.go(&world.server_playbook(), Goal::Destroy).await;
     assert_eq!(went.outcome.code, Kind::Human.exit_code(), "{}", went.failure());
     assert!(went.failure().contains("protection"), "{}", went.failure());
     assert!(went.exists().contains(&"hetzner/server/web".to_owned()), "{:?}", went.exists());
     assert_complete(&world);
     // The answer to a delete may get lost: asking again is safe, and gone is gone.
-    world.served.faults.add(Fault { at: "DELETE /servers", nth: 1, trouble: Trouble::CutAfter });
+    world.served("hetzner").faults.add(Fault { at: "DELETE /servers", nth: 1, trouble: Trouble::CutAfter });
     let went = world.go(&world.server_playbook(), Goal::Destroy).await;
     assert_eq!(went.outcome.code, 0, "{}", went.failure());
     assert_eq!(holds(&world), Vec::<String>::new());
@@ -537,7 +525,7 @@ async fn the_bill_is_for_the_place_chosen_and_names_every_part() {
     let playbook = world.server_playbook().replace("\"cx23\"", "\"cpx22\"\nbackups = true\nvolume_gb = 100");
     let europe = lines(&world.go(&playbook, Goal::Plan).await);
     let expected = [
-        ("server web: cpx22 in fsn1", "19.49"),
+        ("server web: cpx22 in fsn1, 20 TB of traffic included, then 1.00 EUR a TB", "19.49"),
         ("backups of web: 20 % of it", "3.90"),
         ("address web-ipv4", "0.50"),
         ("volume web: 100 GB", "5.72"),
@@ -546,7 +534,13 @@ async fn the_bill_is_for_the_place_chosen_and_names_every_part() {
         assert!(europe.contains(&(what.to_owned(), monthly.to_owned())), "{what}: {europe:?}");
     }
     let asia = lines(&world.go(&playbook.replace("fsn1", "sin"), Goal::Plan).await);
-    assert!(asia.contains(&("server web: cpx22 in sin".to_owned(), "27.29".to_owned())), "{asia:?}");
+    assert!(
+        asia.contains(&(
+            "server web: cpx22 in sin, 20 TB of traffic included, then 1.00 EUR a TB".to_owned(),
+            "27.29".to_owned()
+        )),
+        "{asia:?}"
+    );
     // `check` prints what all of it costs, too.
     world.go(&world.server_playbook(), Goal::Apply).await;
     let mine = lines(&world.go(&world.server_playbook(), Goal::Destroy).await);

@@ -25,7 +25,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
     }
     let host = Bare::boot("deploy", serde_json::json!({})).await;
     let doors = host.world.doors();
-    host.world.secrets.get("hetzner-token").unwrap();
+    host.world.secrets.0.lock().unwrap().get("hetzner-token").unwrap();
     let unit = "[Unit]\nDescription=a test\n[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/true\n[Install]\nWantedBy=multi-user.target\n";
     let tree = |text: &str| {
         let files = [("index.html", text), ("deep/er/a b.txt", "it's $HOME \"quoted\"")];
@@ -197,7 +197,7 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
     }
     let mut host = Bare::boot("root", serde_json::json!({})).await;
     let canary = "Can4ry-with-$-and-'quote'";
-    host.world.secrets.insert("pass".into(), canary.into());
+    host.world.secrets.0.lock().unwrap().insert("pass".into(), canary.into());
     let doors = host.world.doors();
 
     // A check refuses the new file: the old one stays, and the log is told without the secret in it.
@@ -359,7 +359,7 @@ async fn the_door_lets_in_nobody_else_and_says_what_to_do() {
         let locked = key.encrypt(&mut rand_core::OsRng, "open sesame").unwrap();
         locked.write_openssh_file(&path, LineEnding::LF).unwrap();
         if let Some(passphrase) = passphrase {
-            world.secrets.insert("ssh-key-passphrase".into(), passphrase.into());
+            world.secrets.0.lock().unwrap().insert("ssh-key-passphrase".into(), passphrase.into());
         }
     };
     let failure = try_with(&|_| {}, &|world| locked(world, None)).await;

@@ -104,7 +104,7 @@ async fn a_server_with_another_key_is_refused_before_anything_is_sent() {
     let run = |arguments: &[&str]| {
         let output = landfall(beside)
             .args(arguments)
-            .env("LANDFALL_HETZNER_URL", &world.served.url)
+            .env("LANDFALL_HETZNER_URL", &world.served("hetzner").url)
             .env("HCLOUD_TOKEN", world.api.token())
             .env("LANDFALL_SSH_KEY", beside.join("key"))
             .output()
@@ -160,7 +160,7 @@ async fn the_key_a_server_was_handed_gives_way_to_one_born_on_it_through_every_i
         let notary = Arc::new(Notary(hosts.clone(), Mutex::default()));
         let world = world(notary.clone()).await;
         if let Some(nth) = nth {
-            world.served.faults.add(Fault { at: "PUT /servers", nth, trouble });
+            world.served("hetzner").faults.add(Fault { at: "PUT /servers", nth, trouble });
         }
         let playbook = world.server_playbook();
         let went = world.go(&playbook, Goal::Apply).await;

@@ -1,3 +1,4 @@
+use landfall::rehearsal::serve::Simulator as _;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -207,7 +208,7 @@ async fn a_strict_server_with_everything_on_it_satisfies_them_and_shows_no_other
     let audit = || {
         let output = landfall(beside)
             .args(["audit", "p.toml"])
-            .env("LANDFALL_HETZNER_URL", &world.served.url)
+            .env("LANDFALL_HETZNER_URL", &world.served("hetzner").url)
             .env("HCLOUD_TOKEN", world.api.token())
             .env("LANDFALL_SSH_KEY", beside.join("key"))
             .env("PATH", &judges)

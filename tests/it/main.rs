@@ -9,6 +9,8 @@ mod bad_days;
 mod bare;
 /// The program itself, from outside: arguments, exit codes, output, the lock.
 mod binary;
+/// The provider `cloudflare` against its simulator: what is ours, what is not, and what the two do to each other.
+mod cloudflare;
 /// Changes that would lock us out, on real local hosts: each is undone by the host itself.
 mod guards;
 /// The official command-line client of Hetzner against our simulator.

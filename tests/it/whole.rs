@@ -1,3 +1,4 @@
+use landfall::rehearsal::serve::Simulator as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ async fn from_nothing_to_a_site_and_back_through_bad_luck() {
     let mut world = World::with(Some(machines.clone() as Arc<dyn Machines>)).await;
     world.patience = Patience { reach: Duration::from_secs(60), login: Duration::from_secs(60) };
     let canary = "Can4ry$with'quotes\"";
-    world.secrets.insert("pass".into(), canary.into());
+    world.secrets.0.lock().unwrap().insert("pass".into(), canary.into());
     let beside = world.folder.path().join("beside");
     std::fs::create_dir_all(beside.join("site")).unwrap();
     std::fs::write(beside.join("site/index.html"), "pages of acme\n").unwrap();

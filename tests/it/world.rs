@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,25 +9,58 @@ use landfall::cli::load::{Refused, check};
 use landfall::doors::Doors;
 use landfall::doors::http::{Http, Pace};
 use landfall::doors::ssh::{Patience, Ssh};
-use landfall::engine::{Command, Goal, Outcome, Run};
+use landfall::engine::{Command, Goal, Outcome, Run, Wishes};
 use landfall::model::event::{Event, What};
+use landfall::model::failure::Failure;
 use landfall::model::name::Name;
-use landfall::model::secret::{Keys, Secret};
+use landfall::model::secret::{Keys, References, Secret};
+use landfall::rehearsal::clouds::{Clouds, Ground};
 use landfall::rehearsal::hetzner::Hetzner;
 use landfall::rehearsal::machines::{Birth, Machines};
-use landfall::rehearsal::serve::{Served, serve};
+use landfall::rehearsal::serve::{Request, Served};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
-/// A vault with the secrets of a test.
-pub(crate) struct Vault(pub(crate) BTreeMap<String, String>);
+/// A vault with the secrets of a test, which keeps what it is given.
+#[derive(Clone, Default)]
+pub(crate) struct Vault(pub(crate) Arc<Mutex<BTreeMap<String, String>>>);
 
 impl Keys for Vault {
     fn get(&self, name: &Name) -> Option<Secret> {
-        self.0.get(name.as_str()).cloned().map(Secret::new)
+        self.0.lock().unwrap().get(name.as_str()).cloned().map(Secret::new)
     }
 
     fn how_to_set(&self, name: &Name) -> String {
         format!("set {name}")
+    }
+
+    fn put(&self, name: &Name, value: Secret) -> Result<(), Failure> {
+        self.0.lock().unwrap().insert(name.to_string(), value.expose().to_owned());
+        Ok(())
+    }
+
+    fn remove(&self, name: &Name) -> Result<(), Failure> {
+        self.0.lock().unwrap().remove(name.as_str());
+        Ok(())
+    }
+}
+
+/// A lock line that is nowhere on disk.
+#[derive(Clone, Default)]
+pub(crate) struct LockLine(pub(crate) Arc<Mutex<BTreeMap<String, String>>>);
+
+impl References for LockLine {
+    fn get(&self, step: &Name) -> Option<String> {
+        self.0.lock().unwrap().get(step.as_str()).cloned()
+    }
+
+    fn put(&self, step: &Name, reference: Option<&str>) -> Result<(), Failure> {
+        let mut kept = self.0.lock().unwrap();
+        match reference {
+            Some(reference) => drop(kept.insert(step.to_string(), reference.to_owned())),
+            None => drop(kept.remove(step.as_str())),
+        }
+        Ok(())
     }
 }
 
@@ -56,12 +89,20 @@ impl Machines for Nowhere {
 /// A simulated cloud, a key, and a place for the journal.
 pub(crate) struct World {
     pub(crate) api: Arc<Hetzner>,
-    pub(crate) served: Served,
+    pub(crate) clouds: Clouds,
     pub(crate) folder: tempfile::TempDir,
-    pub(crate) secrets: BTreeMap<String, String>,
+    pub(crate) secrets: Vault,
+    pub(crate) references: LockLine,
     pub(crate) patience: Patience,
     /// Is the loss of data approved, too?
     pub(crate) losing_data: bool,
+    /// What may be taken over.
+    pub(crate) adopt: Vec<String>,
+}
+
+/// What simulated clouds of a test stand on: no machines, no time to lose.
+pub(crate) fn ground() -> Ground {
+    Ground { pace: Duration::from_millis(5), keep: true, ..Ground::default() }
 }
 
 /// How a run went.
@@ -110,13 +151,33 @@ impl Went {
 impl World {
     /// A world whose servers are `machines`.
     pub(crate) async fn with(machines: Option<Arc<dyn Machines>>) -> World {
-        let api = Arc::new(Hetzner::new(machines, Duration::from_millis(5)));
-        let served = serve(api.clone(), true).await.unwrap();
+        World::of(&["hetzner"], Ground { machines, ..ground() }).await
+    }
+
+    /// A world of these clouds, Hetzner among them.
+    pub(crate) async fn of(names: &[&str], ground: Ground) -> World {
+        let clouds = Clouds::open(names, &ground).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         new_key(&folder.path().join("key"));
-        let secrets = BTreeMap::from([("hetzner-token".to_owned(), api.token().to_owned())]);
+        let tokens = clouds.tokens().into_iter().map(|(api, token)| (format!("{api}-token"), token));
+        let secrets = Vault(Arc::new(Mutex::new(tokens.collect())));
         let patience = Patience { reach: Duration::ZERO, login: Duration::ZERO };
-        World { api, served, folder, secrets, patience, losing_data: true }
+        let api = clouds.hetzner.clone().unwrap_or_else(|| Arc::new(Hetzner::new(None, Duration::ZERO)));
+        World {
+            api,
+            clouds,
+            folder,
+            secrets,
+            references: LockLine::default(),
+            patience,
+            losing_data: true,
+            adopt: vec![],
+        }
+    }
+
+    /// The cloud called `name`, as it is served.
+    pub(crate) fn served(&self, name: &str) -> &Served {
+        self.clouds.served(name).unwrap()
     }
 
     /// The public half of the world's key.
@@ -126,13 +187,14 @@ impl World {
 
     /// The ways out of this world.
     pub(crate) fn doors(&self) -> Doors {
-        let keys: Arc<dyn Keys> = Arc::new(Vault(self.secrets.clone()));
-        let endpoints = BTreeMap::from([("hetzner".to_owned(), self.served.url.clone())]);
+        let keys: Arc<dyn Keys> = Arc::new(self.secrets.clone());
+        let endpoints = self.clouds.endpoints();
         let pace = Pace { first: Duration::from_millis(5), longest: Duration::from_millis(20), ..Pace::default() };
         Doors {
             http: Http::new(endpoints, keys.clone(), pace),
             ssh: Ssh::new(keys.clone(), Some(self.folder.path().join("key")), None, self.patience),
             keys,
+            references: Arc::new(self.references.clone()),
         }
     }
 
@@ -158,6 +220,7 @@ impl World {
             state: self.state(),
             events: sender,
             commands,
+            wishes: Wishes { adopt: self.adopt.clone(), ..Wishes::default() },
             stop: Arc::new(AtomicBool::new(false)),
         };
         let outcome = run.go(goal).await;
@@ -195,4 +258,20 @@ pub(crate) fn new_key(path: &Path) {
     let key = PrivateKey::random(&mut rand_core::OsRng, Algorithm::Ed25519).unwrap();
     key.write_openssh_file(path, LineEnding::LF).unwrap();
     std::fs::write(path.with_extension("pub"), key.public_key().to_openssh().unwrap() + "\n").unwrap();
+}
+
+/// Asks the simulator called `api` directly, as any client would.
+pub(crate) async fn ask(world: &World, api: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let simulator = world.clouds.simulator(api).unwrap();
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let query = query.split('&').filter_map(|part| part.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let request = Request {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query: query.collect(),
+        token: Some(simulator.token().to_owned()),
+        body: body.map(|body| body.to_string().into_bytes()).unwrap_or_default(),
+    };
+    let answer = simulator.answer(request).await;
+    (answer.status, answer.body.unwrap_or_default())
 }

@@ -9,8 +9,10 @@ use toml_edit::{Array, DocumentMut, value};
 use crate::model::failure::{Failure, Kind};
 use crate::model::playbook::Playbook;
 use crate::model::system::System;
+use crate::rehearsal::clouds::APIS;
 use crate::rehearsal::machines::{Arrival, Birth, Machines};
 use crate::steps::app::AppAnswers;
+use crate::steps::dns::DnsAnswers;
 use crate::steps::proxy::ProxyAnswers;
 use crate::steps::server::{ServerAnswers, ServerProvider};
 
@@ -122,6 +124,25 @@ pub(super) fn systems(playbook: &Playbook) -> Vec<System> {
         }
     }
     systems
+}
+
+/// The clouds whose simulators `playbook` needs.
+pub(super) fn apis(playbook: &Playbook) -> Vec<&'static str> {
+    #[derive(serde::Deserialize)]
+    struct Provider {
+        provider: String,
+    }
+    let mut named: Vec<String> =
+        playbook.steps.iter().filter_map(|entry| Some(entry.answers::<Provider>().ok()?.provider)).collect();
+    named.sort();
+    APIS.iter().copied().filter(|api| named.iter().any(|name| name == api)).collect()
+}
+
+/// The domains that are somebody's already when `playbook` is applied.
+pub(super) fn domains(playbook: &Playbook) -> Vec<String> {
+    let of_steps = playbook.steps.iter().filter(|entry| entry.kind == "dns");
+    let of_steps = of_steps.filter_map(|entry| entry.answers::<DnsAnswers>().ok()?.zone);
+    playbook.domain.clone().into_iter().chain(of_steps).collect()
 }
 
 /// A site visitors can see.

@@ -230,7 +230,7 @@ fn denied(status: u16, code: &str, said: &str, error: &Value, call: &Call) -> Fa
     let what = match call.method {
         Method::Get => "look at",
         Method::Post => "create or change",
-        Method::Put => "change",
+        Method::Put | Method::Patch => "change",
         Method::Delete => "delete",
     };
     let message = format!("hetzner refused to {what} {}", call.path.trim_start_matches('/'));

@@ -12,7 +12,7 @@ use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Resource, Spec};
 use crate::providers::hetzner::api::Hcloud;
 use crate::providers::hetzner::observe::Project;
-use crate::providers::hetzner::wire::{BORN_KEY, HOST_KEY, Labelled, OWNER, ServerType};
+use crate::providers::hetzner::wire::{BORN_KEY, HOST_KEY, Labelled, OWNER};
 use crate::providers::hetzner::{servers, sizes};
 
 /// Every kind, for a look at the whole project.
@@ -27,8 +27,7 @@ pub(super) async fn apply(api: Hcloud<'_>, changes: &[ReadyChange], report: &Rep
     for change in &replaced {
         // Nothing is deleted that cannot be had again.
         if let Spec::Server(spec) = &change.resource.spec {
-            let plans: Vec<ServerType> = api.list("/server_types", "server_types", &[]).await?;
-            sizes::candidates(&plans, &spec.size, &spec.location)?;
+            sizes::catalog(api).await?.candidates(&spec.size, &spec.location)?;
         }
     }
     for change in replaced {

@@ -5,6 +5,7 @@ use rand_core::OsRng;
 use serde_json::{Value, json};
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
 
+use crate::model::catalog::Plan;
 use crate::model::cloud;
 use crate::model::diff::FieldChange;
 use crate::model::event::{Progress, Report};
@@ -14,7 +15,7 @@ use crate::providers::hetzner::api::{Denied, Hcloud};
 use crate::providers::hetzner::apply::{id_of, labels, not_ours};
 use crate::providers::hetzner::observe::Project;
 use crate::providers::hetzner::sizes;
-use crate::providers::hetzner::wire::{HOST_KEY, Server, ServerType};
+use crate::providers::hetzner::wire::{HOST_KEY, Server};
 
 /// Orders a server, put together from what is there. Gives the API's answer, whose actions are still open.
 pub(super) async fn create(
@@ -24,8 +25,7 @@ pub(super) async fn create(
     report: &Report,
 ) -> Result<Value, Failure> {
     let name = resource.cloud_name();
-    let (plans, project) =
-        tokio::try_join!(api.list::<ServerType>("/server_types", "server_types", &[]), load_parts(api, &name, spec))?;
+    let (catalog, project) = tokio::try_join!(sizes::catalog(api), load_parts(api, &name, spec))?;
     // By name: the specification lists text here.
     let keys: Vec<&str> =
         spec.keys.iter().filter_map(|key| project.ssh_key(key)).map(|key| key.name.as_str()).collect();
@@ -75,9 +75,9 @@ pub(super) async fn create(
     }
 
     let mut last: Option<Failure> = None;
-    for plan in sizes::candidates(&plans, &spec.size, &spec.location)? {
+    for (plan, here) in catalog.candidates(&spec.size, &spec.location)? {
         if let Some(sold_out) = last.take() {
-            let price = sizes::price_at(&plan.prices, &spec.location).unwrap_or_default();
+            let price = here.monthly;
             let offer = format!("the next choice is {} at {price:.2} a month", plan.name);
             if spec.ceiling.is_some_and(|ceiling| price > ceiling) {
                 return Err(sold_out.hint(format!("{offer}, which is more than the budget")));
@@ -208,14 +208,14 @@ async fn plan_to_change_to(
     id: i64,
     spec: &cloud::Server,
 ) -> Result<String, Failure> {
-    let plans: Vec<ServerType> = api.list("/server_types", "server_types", &[]).await?;
-    let candidates = sizes::candidates(&plans, &spec.size, &spec.location)?;
+    let catalog = sizes::catalog(api).await?;
+    let candidates = catalog.candidates(&spec.size, &spec.location)?;
     let server = project.servers.iter().find(|server| server.id == id);
-    let fits = |plan: &&&ServerType| {
-        server.is_none_or(|s| plan.architecture == s.server_type.architecture && plan.disk >= s.primary_disk_size)
+    let fits = |plan: &Plan| {
+        server.is_none_or(|s| plan.arm == (s.server_type.architecture == "arm") && plan.disk_gb >= s.primary_disk_size)
     };
-    match candidates.iter().find(fits) {
-        Some(plan) => Ok(plan.name.clone()),
+    match candidates.iter().find(|(plan, _)| fits(plan)) {
+        Some((plan, _)) => Ok(plan.name.clone()),
         None => Err(Failure::new(Kind::Failed, format!("the server cannot become {}", spec.size))
             .because("its disk is larger than theirs, or they have another kind of processor")
             .hint("choose another size; nothing was changed")),

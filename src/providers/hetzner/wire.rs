@@ -159,6 +159,9 @@ pub(super) struct ServerType {
 pub(super) struct LocationPrice {
     pub location: String,
     pub price_monthly: Price,
+    /// Bytes.
+    pub included_traffic: Option<i64>,
+    pub price_per_tb_traffic: Option<Price>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -176,6 +179,7 @@ pub(super) struct Availability {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Pricing {
     pub currency: String,
+    pub vat_rate: Option<Decimal>,
     pub primary_ips: Vec<PrimaryIpPrices>,
     pub volume: VolumePrice,
     pub server_backup: BackupPrice,

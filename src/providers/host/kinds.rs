@@ -2,6 +2,7 @@
 
 pub(super) mod access;
 pub(super) mod account;
+pub(super) mod certificate;
 pub(super) mod compose;
 pub(super) mod files;
 pub(super) mod software;
@@ -38,6 +39,7 @@ pub(super) fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Question
         Spec::Mount(spec) => tuning::ask_mount(spec, questions),
         Spec::TimeZone(_) => questions.time_zone = true,
         Spec::Settings(spec) => tuning::ask_settings(spec, questions),
+        Spec::CertificateRequest(spec) => certificate::ask(spec, questions),
         _ => {}
     }
     Ok(())
@@ -45,10 +47,11 @@ pub(super) fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Question
 
 /// What the facts say of `resource`.
 pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Result<Observed, Failure> {
-    // Two kinds give what they read; everything else gives what it was told to.
+    // Three kinds give what they read; everything else gives what it was told to.
     let told = match &resource.spec {
         Spec::BornKey(_) => Some(access::read_born(facts)),
         Spec::KeyInUse(spec) => Some(access::read_used(spec, facts)),
+        Spec::CertificateRequest(spec) => Some(certificate::read(spec, facts)),
         _ => None,
     };
     if let Some(told) = told {
@@ -127,6 +130,7 @@ pub(super) fn make(resource: &Resource, keys: &dyn Keys, out: &mut Script) -> Re
         Spec::Mount(spec) => tuning::make_mount(spec, out),
         Spec::TimeZone(spec) => tuning::make_time_zone(spec, out),
         Spec::Settings(spec) => tuning::make_settings(spec, out),
+        Spec::CertificateRequest(spec) => certificate::make(resource, spec, out),
         _ => {}
     }
     Ok(())
@@ -150,6 +154,7 @@ pub(super) fn unmake(resource: &Resource, out: &mut Script) {
         Spec::Sysctl(spec) => tuning::unmake_sysctl(spec, out),
         Spec::Mount(spec) => tuning::unmake_mount(spec, out),
         Spec::Settings(spec) => tuning::unmake_settings(spec, out),
+        Spec::CertificateRequest(spec) => certificate::unmake(spec, out),
         _ => {}
     }
 }

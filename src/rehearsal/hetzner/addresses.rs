@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use crate::rehearsal::hetzner::Hetzner;
 use crate::rehearsal::hetzner::catalog;
-use crate::rehearsal::hetzner::refusal::{Is, Refusal, read_body};
+use crate::rehearsal::hetzner::refusal::Refusal;
 use crate::rehearsal::hetzner::servers::locked;
 use crate::rehearsal::hetzner::state::{State, check_name_is_free, find, merge, now};
 use crate::rehearsal::serve::Answer;
+use crate::rehearsal::strict::{Is, read_body};
 
 /// Makes a primary address that is assigned to nobody. Gives its identifier.
 pub(super) fn new_primary_ip(

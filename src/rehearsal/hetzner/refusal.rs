@@ -1,8 +1,9 @@
-//! Refusals, in the form and with the codes of the real API, and the strict reading of bodies.
+//! Refusals, in the form and with the codes of the real API.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::rehearsal::serve::Answer;
+use crate::rehearsal::strict::Wrong;
 
 /// A request the API refuses.
 #[derive(Debug)]
@@ -48,92 +49,11 @@ impl Refusal {
     }
 }
 
-/// What a field of a body may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Is {
-    /// Text.
-    Text,
-    /// A whole number.
-    Number,
-    /// An identifier or a name.
-    Reference,
-    /// Yes or no.
-    Flag,
-    /// Labels.
-    Labels,
-    /// A list of objects; what is in them is looked at where they are used.
-    Objects,
-    /// A list of identifiers or names.
-    References,
-    /// An object.
-    Object,
-}
-
-/// Reads a body strictly: it must be a JSON object, hold every field marked as required, and nothing that
-/// is not listed. Null counts as absent.
-pub(super) fn read_body(body: &[u8], fields: &[(&str, Is, bool)]) -> Result<Map<String, Value>, Refusal> {
-    let not_json = |why: String| Refusal::new(400, "json_error", why);
-    if body.iter().all(u8::is_ascii_whitespace) && fields.iter().all(|(_, _, required)| !required) {
-        return Ok(Map::new());
-    }
-    let value: Value = serde_json::from_slice(body).map_err(|e| not_json(format!("invalid JSON: {e}")))?;
-    let Value::Object(object) = value else { return Err(not_json("the body is not a JSON object".into())) };
-    read_object(object, fields, "")
-}
-
-/// Reads an object within a body strictly. `within` is its place, for messages.
-pub(super) fn read_object(
-    mut object: Map<String, Value>,
-    fields: &[(&str, Is, bool)],
-    within: &str,
-) -> Result<Map<String, Value>, Refusal> {
-    object.retain(|_, value| !value.is_null());
-    for (name, value) in &object {
-        let place = format!("{within}{name}");
-        let Some((_, is, _)) = fields.iter().find(|(field, _, _)| field == name) else {
-            return Err(Refusal::invalid(&place, "Unknown field."));
-        };
-        check(value, *is, &place)?;
-    }
-    match fields.iter().find(|(field, _, required)| *required && !object.contains_key(*field)) {
-        Some((missing, _, _)) => {
-            Err(Refusal::invalid(&format!("{within}{missing}"), "Missing data for required field."))
+impl From<Wrong> for Refusal {
+    fn from(wrong: Wrong) -> Refusal {
+        match wrong {
+            Wrong::Body(why) => Refusal::new(400, "json_error", why),
+            Wrong::Field(field, why) => Refusal::invalid(&field, why),
         }
-        None => Ok(object),
     }
-}
-
-fn check(value: &Value, is: Is, place: &str) -> Result<(), Refusal> {
-    let list_of = |good: fn(&Value) -> bool| value.as_array().is_some_and(|list| list.iter().all(good));
-    let good = match is {
-        Is::Text => value.is_string(),
-        Is::Number => value.is_i64() || value.is_u64(),
-        Is::Reference => value.is_string() || value.is_i64() || value.is_u64(),
-        Is::Flag => value.is_boolean(),
-        Is::Object => value.is_object(),
-        Is::Objects => list_of(Value::is_object),
-        Is::References => list_of(|item| item.is_string() || item.is_u64()),
-        Is::Labels => return check_labels(value, place),
-    };
-    if good { Ok(()) } else { Err(Refusal::invalid(place, "Not a valid value.")) }
-}
-
-/// Label rules: `[prefix/]name`, 63 characters of letters, digits, `-`, `_` and `.`, letters or digits at
-/// both ends; values the same or empty.
-fn check_labels(labels: &Value, place: &str) -> Result<(), Refusal> {
-    let part = |text: &str| {
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        text.len() <= 63
-            && edge(text.chars().next())
-            && edge(text.chars().next_back())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    let key_is_good = |key: &str| match key.split_once('/') {
-        Some((prefix, name)) => prefix.len() <= 253 && prefix.split('.').all(part) && part(name),
-        None => part(key),
-    };
-    let good = labels.as_object().is_some_and(|labels| {
-        labels.iter().all(|(key, value)| key_is_good(key) && value.as_str().is_some_and(|v| v.is_empty() || part(v)))
-    });
-    if good { Ok(()) } else { Err(Refusal::invalid(place, "Not valid labels.")) }
 }

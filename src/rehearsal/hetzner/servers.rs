@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use crate::rehearsal::hetzner::Hetzner;
 use crate::rehearsal::hetzner::addresses::new_primary_ip;
 use crate::rehearsal::hetzner::catalog;
-use crate::rehearsal::hetzner::refusal::{Is, Refusal, read_body, read_object};
+use crate::rehearsal::hetzner::refusal::Refusal;
 use crate::rehearsal::hetzner::state::{SERVER_LIMIT, State, check_name_is_free, find, merge, now};
 use crate::rehearsal::machines::Birth;
 use crate::rehearsal::serve::Answer;
+use crate::rehearsal::strict::{Is, read_body, read_object};
 
 impl Hetzner {
     pub(super) fn create_server(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
@@ -114,7 +115,7 @@ impl Hetzner {
                 Some((id, "running")),
             ));
         }
-        let root_password = keys.is_empty().then(|| super::random_text(20));
+        let root_password = keys.is_empty().then(|| crate::rehearsal::made_up::token(20));
         let birth = Birth {
             id,
             address,

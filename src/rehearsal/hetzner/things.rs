@@ -6,10 +6,11 @@ use serde_json::{Map, Value, json};
 use crate::rehearsal::hetzner::Hetzner;
 use crate::rehearsal::hetzner::catalog;
 use crate::rehearsal::hetzner::lists::parse_selector;
-use crate::rehearsal::hetzner::refusal::{Is, Refusal, read_body, read_object};
+use crate::rehearsal::hetzner::refusal::Refusal;
 use crate::rehearsal::hetzner::servers::locked;
 use crate::rehearsal::hetzner::state::{State, check_name_is_free, find, merge, now};
 use crate::rehearsal::serve::Answer;
+use crate::rehearsal::strict::{Is, read_body, read_object};
 
 impl Hetzner {
     pub(super) fn create_ssh_key(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {

@@ -1,0 +1,86 @@
+//! Provider `cloudflare`: zones, records, zone settings, DNSSEC and Origin CA certificates. A record of ours says
+//! `landfall:<playbook>` in its comment, a certificate in the name of its request; zones and settings are found
+//! and changed, never deleted.
+
+mod api;
+mod apply;
+mod observe;
+mod records;
+
+use async_trait::async_trait;
+
+use crate::doors::Doors;
+use crate::doors::http::Api;
+use crate::model::diff::ReadyChange;
+use crate::model::event::Report;
+use crate::model::failure::Failure;
+use crate::model::name::Name;
+use crate::model::resource::{Observed, Owned, Resource, Spec, Stock};
+use crate::providers::Provider;
+use crate::providers::cloudflare::api::{API, Cf};
+use crate::providers::cloudflare::observe::Account;
+
+/// The provider itself.
+pub struct Cloudflare;
+
+#[async_trait]
+impl Provider for Cloudflare {
+    fn name(&self) -> &'static str {
+        "cloudflare"
+    }
+
+    fn api(&self) -> Option<&'static Api> {
+        Some(&API)
+    }
+
+    async fn observe(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Vec<Observed>, Failure> {
+        let account = Account::load(Cf::new(doors, report), want).await?;
+        Ok(want.iter().map(|resource| account.see(resource)).collect())
+    }
+
+    async fn take_stock(
+        &self,
+        doors: &Doors,
+        playbook: &Name,
+        want: &[Resource],
+        report: &Report,
+    ) -> Result<Stock, Failure> {
+        let api = Cf::new(doors, report);
+        let account = match want.is_empty() {
+            true => Account::load_marked(api, playbook).await?,
+            false => Account::load(api, want).await?,
+        };
+        let seen = want.iter().map(|resource| account.see(resource)).collect();
+        // A zone on the free plan costs nothing, and no other is ever ordered.
+        Ok(Stock { seen, owned: account.owned(playbook), bill: Ok(vec![]) })
+    }
+
+    async fn apply(
+        &self,
+        doors: &Doors,
+        changes: &[ReadyChange],
+        report: &Report,
+    ) -> Result<Option<Vec<Observed>>, Failure> {
+        apply::apply(Cf::new(doors, report), changes, report).await.map(|()| None)
+    }
+
+    async fn remove(&self, doors: &Doors, owned: &Owned, report: &Report) -> Result<(), Failure> {
+        let api = Cf::new(doors, report);
+        match (owned.address.kind, owned.id.split_once('/')) {
+            ("record", Some((zone, id))) => api.delete(&format!("/zones/{zone}/dns_records/{id}")).await,
+            ("origin-certificate", _) => api.delete(&format!("/certificates/{}", owned.id)).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The domain of the zone a resource belongs to.
+fn zone_of(resource: &Resource) -> Option<&str> {
+    match &resource.spec {
+        Spec::Zone(spec) => Some(&spec.domain),
+        Spec::Record(spec) => Some(&spec.zone),
+        Spec::OriginCertificate(spec) => Some(&spec.zone),
+        Spec::Preferences(spec) => Some(&spec.of),
+        _ => None,
+    }
+}

@@ -1,0 +1,95 @@
+//! Every simulated cloud of a rehearsal, served side by side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::rehearsal::cloudflare::Cloudflare;
+use crate::rehearsal::hetzner::Hetzner;
+use crate::rehearsal::machines::Machines;
+use crate::rehearsal::serve::{Served, Simulator, serve};
+
+/// What can be simulated, by the names `landfall simulate` and `--endpoint` take.
+pub const APIS: &[&str] = &["hetzner", "cloudflare"];
+
+/// What simulated clouds stand on.
+#[derive(Clone, Default)]
+pub struct Ground {
+    /// Local machines behind the servers; modelled ones without.
+    pub machines: Option<Arc<dyn Machines>>,
+    /// How long what takes its time takes.
+    pub pace: Duration,
+    /// Domains whose zones are there and active.
+    pub domains: Vec<String>,
+    /// Are exchanges kept, for those who judge them?
+    pub keep: bool,
+}
+
+/// The clouds.
+pub struct Clouds {
+    served: BTreeMap<&'static str, (Served, Arc<dyn Simulator>)>,
+    /// Hetzner, where it is simulated.
+    pub hetzner: Option<Arc<Hetzner>>,
+    /// Cloudflare, where it is simulated.
+    pub cloudflare: Option<Arc<Cloudflare>>,
+}
+
+impl Clouds {
+    /// Serves those of [`APIS`] that `names` holds. The error says what does not work.
+    pub async fn open(names: &[&str], ground: &Ground) -> Result<Clouds, String> {
+        let mut clouds = Clouds { served: BTreeMap::new(), hetzner: None, cloudflare: None };
+        for name in names {
+            match *name {
+                "hetzner" => {
+                    let hetzner = Arc::new(Hetzner::new(ground.machines.clone(), ground.pace));
+                    clouds.hetzner = Some(hetzner.clone());
+                    clouds.serve(hetzner, ground).await?;
+                }
+                "cloudflare" => {
+                    let cloudflare = Arc::new(Cloudflare::new(&ground.domains)?);
+                    clouds.cloudflare = Some(cloudflare.clone());
+                    clouds.serve(cloudflare, ground).await?;
+                }
+                other => return Err(format!("there is no simulator of `{other}`")),
+            }
+        }
+        Ok(clouds)
+    }
+
+    async fn serve(&mut self, simulator: Arc<dyn Simulator>, ground: &Ground) -> Result<(), String> {
+        let served = serve(simulator.clone(), ground.keep).await;
+        let served = served.map_err(|e| format!("cannot serve on the loopback address: {e}"))?;
+        self.served.insert(simulator.name(), (served, simulator));
+        Ok(())
+    }
+
+    /// Where each API is, by name.
+    pub fn endpoints(&self) -> BTreeMap<String, String> {
+        self.served.iter().map(|(name, (served, _))| ((*name).to_owned(), served.url.clone())).collect()
+    }
+
+    /// A token for each API, by the API's name.
+    pub fn tokens(&self) -> BTreeMap<String, String> {
+        self.served.iter().map(|(name, (_, simulator))| ((*name).to_owned(), simulator.token().to_owned())).collect()
+    }
+
+    /// The API called `name` as it is served: its faults and exchanges.
+    pub fn served(&self, name: &str) -> Option<&Served> {
+        self.served.get(name).map(|(served, _)| served)
+    }
+
+    /// The simulator called `name` itself.
+    pub fn simulator(&self, name: &str) -> Option<&Arc<dyn Simulator>> {
+        self.served.get(name).map(|(_, simulator)| simulator)
+    }
+
+    /// Everything of the user's in every cloud: cloud, kind and name, sorted.
+    pub fn holds(&self) -> Vec<String> {
+        let all = self.served.iter();
+        let mut held: Vec<String> = all
+            .flat_map(|(name, (_, simulator))| simulator.holds().into_iter().map(move |held| format!("{name} {held}")))
+            .collect();
+        held.sort();
+        held
+    }
+}

@@ -1,0 +1,392 @@
+//! Step `dns`: names that lead to a server, and a zone that is set up safely.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+
+use crate::model::cloud::IpFamily;
+use crate::model::dns::{OriginCertificate, Record, Zone};
+use crate::model::name::{Name, is_host_name};
+use crate::model::playbook::Entry;
+use crate::model::problem::Problem;
+use crate::model::resource::{Fields, Resource, Spec};
+use crate::model::service::Preferences;
+use crate::model::value::{Input, OutputKey, Quoting, Value};
+use crate::steps::app::AppAnswers;
+use crate::steps::server::{self, ServerAnswers};
+use crate::steps::{About, Needs, Site, Step};
+
+/// The step itself.
+pub struct DnsStep;
+
+/// Who serves the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DnsProvider {
+    /// Cloudflare.
+    Cloudflare,
+}
+
+/// How Cloudflare speaks with the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ZoneTls {
+    /// Encrypted, and only with a certificate it can check.
+    #[default]
+    Strict,
+    /// Encrypted, whatever certificate the server shows.
+    Full,
+}
+
+/// What the world is told about the domain's mail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mail {
+    /// Nothing: records for mail are yours.
+    #[default]
+    Keep,
+    /// That it sends none, so that nobody can send in its name.
+    None,
+}
+
+/// What kind of record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RecordKind {
+    /// An IPv4 address.
+    A,
+    /// An IPv6 address.
+    Aaaa,
+    /// Another name.
+    Cname,
+    /// A text.
+    Txt,
+    /// Who may issue certificates.
+    Caa,
+    /// Where mail goes.
+    Mx,
+}
+
+impl RecordKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            RecordKind::A => "A",
+            RecordKind::Aaaa => "AAAA",
+            RecordKind::Cname => "CNAME",
+            RecordKind::Txt => "TXT",
+            RecordKind::Caa => "CAA",
+            RecordKind::Mx => "MX",
+        }
+    }
+}
+
+/// A record of your own.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordAnswers {
+    /// `A`, `AAAA`, `CNAME`, `TXT`, `CAA` or `MX`.
+    #[serde(rename = "type")]
+    pub kind: RecordKind,
+    /// The name within the zone, such as `www`, or `@` for the zone itself.
+    pub name: String,
+    /// What it says, as a zone file would: an address, a name, a text, `0 issue "letsencrypt.org"`, `10 mail.example`.
+    pub content: Input,
+    /// Do visitors come through Cloudflare? Default no.
+    #[serde(default)]
+    pub proxied: bool,
+}
+
+/// Answers of the step `dns`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DnsAnswers {
+    /// Who serves the zone.
+    pub provider: DnsProvider,
+    /// The server that the names of its apps shall lead to. Without one, only `records` are written.
+    pub to: Option<Name>,
+    /// The zone. Default: the playbook's `domain`.
+    pub zone: Option<String>,
+    /// Do visitors come through Cloudflare? Then the server shows Cloudflare a certificate made for that way alone.
+    /// Default no.
+    #[serde(default)]
+    pub proxied: bool,
+    /// How Cloudflare speaks with the server; for every proxied name of the zone.
+    #[serde(default)]
+    pub tls: ZoneTls,
+    /// What the world is told about the domain's mail.
+    #[serde(default)]
+    pub mail: Mail,
+    /// Who may issue certificates for the domain, such as `["letsencrypt.org"]`. Default: not said.
+    #[serde(default)]
+    pub caa: Vec<String>,
+    /// Sign the zone, so that nobody can forge its answers? The DS record must then be brought to the registrar.
+    /// Default yes.
+    #[serde(default = "yes")]
+    pub dnssec: bool,
+    /// Set the whole zone up safely: TLS 1.2 at least, HTTPS always, HTTP/3, HSTS, a check for bad browsers? Default yes.
+    #[serde(default = "yes")]
+    pub settings: bool,
+    /// More records.
+    #[serde(default)]
+    pub records: Vec<RecordAnswers>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// For how long browsers remember that the zone's proxied names are HTTPS only: half a year, in seconds.
+const HSTS: u32 = 15_552_000;
+/// For how long an origin certificate is asked for: the longest the authority grants.
+const CERTIFICATE_DAYS: u32 = 5475;
+
+impl Step for DnsStep {
+    fn kind(&self) -> &'static str {
+        "dns"
+    }
+
+    fn about(&self) -> About {
+        About {
+            title: "Names",
+            summary: "Writes records for every app of a server that has a `host` in the zone, and your own; sets the \
+                      zone up safely, and asks for a certificate for the way between Cloudflare and the server where \
+                      names are proxied. A record that is not Landfall's is never touched: one that is in the way is \
+                      shown, with what the playbook wants.",
+            outputs: &[
+                ("name_servers", "the name servers the registrar must be given"),
+                ("ds", "the DS record the registrar must be given, for DNSSEC"),
+            ],
+        }
+    }
+
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<DnsAnswers>()
+    }
+
+    fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
+        let answers: DnsAnswers = entry.answers()?;
+        if let Some(zone) = &answers.zone
+            && !is_host_name(zone)
+        {
+            return Err(Problem::new(entry.place_of("zone"), format!("bad zone `{zone}`"))
+                .expected("a domain such as \"acme.dev\""));
+        }
+        for authority in &answers.caa {
+            if !is_host_name(authority) {
+                return Err(Problem::new(entry.place_of("caa"), format!("bad authority `{authority}`"))
+                    .expected("a name such as \"letsencrypt.org\""));
+            }
+        }
+        let mut needs = Needs::default();
+        for record in &answers.records {
+            check_record(entry, record)?;
+            match &record.content {
+                Input::Output(key) => needs.outputs.push((key.clone(), entry.place_of("records"))),
+                Input::Secret { .. } => {
+                    return Err(Problem::new(entry.place_of("records"), "a secret in a record")
+                        .expected("text or an output")
+                        .hint("the whole world can read what a zone says"));
+                }
+                Input::Literal(_) => {}
+            }
+        }
+        // That the server is one is checked like an output of it.
+        if let Some(server) = answers.to {
+            needs.outputs.push((OutputKey { step: server, name: "address".into() }, entry.place_of("to")));
+        }
+        Ok(needs)
+    }
+
+    fn outputs(&self, entry: &Entry) -> Vec<&'static str> {
+        match entry.answers::<DnsAnswers>() {
+            Ok(answers) if answers.dnssec => vec!["name_servers", "ds"],
+            _ => vec!["name_servers"],
+        }
+    }
+
+    fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
+        let answers: DnsAnswers = site.entry.answers()?;
+        let zone = zone(site, &answers)?;
+        let mut all =
+            vec![site.in_cloud("cloudflare", "zone", zone.clone(), Spec::Zone(Zone { domain: zone.clone() }))];
+        if answers.settings {
+            let wishes = settings(&answers);
+            let spec = Preferences { of: zone.clone(), wishes };
+            all.push(site.in_cloud("cloudflare", "zone-settings", zone.clone(), Spec::Preferences(spec)));
+        }
+        if answers.dnssec {
+            let spec = Preferences { of: zone.clone(), wishes: Fields::from([("signed", true.into())]) };
+            all.push(site.in_cloud("cloudflare", "dnssec", zone.clone(), Spec::Preferences(spec)));
+        }
+        let mut add = |kind: &'static str, name: String, content: Value, proxied: bool| {
+            let address = Record::address_name(kind, &name, &content.to_string());
+            let spec = Record { zone: zone.clone(), kind, name, content, proxied };
+            all.push(site.in_cloud("cloudflare", "record", address, Spec::Record(spec)));
+        };
+        if let Some(server) = &answers.to {
+            for name in names(site, server, &zone)? {
+                for family in families(site, server) {
+                    let kind = if family == IpFamily::V4 { "A" } else { "AAAA" };
+                    add(kind, name.clone(), site.output(server, family.as_str()), answers.proxied);
+                }
+            }
+        }
+        for authority in &answers.caa {
+            add("CAA", zone.clone(), format!("0 issue \"{authority}\"").into(), false);
+        }
+        if answers.mail == Mail::None {
+            add("TXT", zone.clone(), "v=spf1 -all".into(), false);
+            add("TXT", format!("_dmarc.{zone}"), "v=DMARC1; p=reject; sp=reject; adkim=s; aspf=s".into(), false);
+            add("TXT", format!("*._domainkey.{zone}"), "v=DKIM1; p=".into(), false);
+        }
+        for record in &answers.records {
+            let name = match record.name.as_str() {
+                "@" => zone.clone(),
+                name => format!("{}.{zone}", name.to_lowercase()),
+            };
+            add(record.kind.as_str(), name, site.value(&record.content, Quoting::Plain), record.proxied);
+        }
+        let Some(server) = &answers.to else { return Ok(all) };
+        if let Some(origin) = origin(site, server)?.filter(|origin| origin.dns == site.entry.id) {
+            let spec = OriginCertificate {
+                zone: zone.clone(),
+                names: origin.names,
+                request: site.output(&origin.proxy, "certificate_request"),
+                days: CERTIFICATE_DAYS,
+            };
+            all.push(site.in_cloud(
+                "cloudflare",
+                "origin-certificate",
+                server.to_string(),
+                Spec::OriginCertificate(spec),
+            ));
+        }
+        Ok(all)
+    }
+}
+
+fn settings(answers: &DnsAnswers) -> Fields {
+    let tls = match answers.tls {
+        ZoneTls::Strict => "strict",
+        ZoneTls::Full => "full",
+    };
+    let mut wishes: Fields = [
+        ("ssl", tls),
+        ("min_tls_version", "1.2"),
+        ("tls_1_3", "on"),
+        ("http3", "on"),
+        ("always_use_https", "on"),
+        ("automatic_https_rewrites", "on"),
+        // What the free plan has against bots and bad visitors.
+        ("browser_check", "on"),
+        ("security_level", "medium"),
+    ]
+    .into_iter()
+    .map(|(field, value)| (field, Value::from(value)))
+    .collect();
+    if answers.proxied {
+        wishes.insert("hsts", HSTS.to_string().into());
+    }
+    wishes
+}
+
+fn zone(site: &Site<'_>, answers: &DnsAnswers) -> Result<String, Problem> {
+    let zone = answers.zone.clone().or_else(|| site.playbook.domain.clone());
+    zone.map(|zone| zone.to_lowercase()).ok_or_else(|| {
+        Problem::new(site.entry.at.clone(), "no zone")
+            .expected("`zone` here, or `domain` at the top of the playbook")
+            .hint("such as `domain = \"acme.dev\"`")
+    })
+}
+
+/// The names of the apps of the server, as far as they are in the zone, sorted.
+fn names(site: &Site<'_>, server: &Name, zone: &str) -> Result<Vec<String>, Problem> {
+    let mut names = Vec::new();
+    for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "app") {
+        let app: AppAnswers = entry.answers()?;
+        let Some(host) = app.host.filter(|_| app.on == *server) else { continue };
+        let host = host.to_lowercase();
+        if host == *zone || host.ends_with(&format!(".{zone}")) {
+            names.push(host);
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn families(site: &Site<'_>, server: &Name) -> Vec<IpFamily> {
+    let answers = site.playbook.step(server.as_str()).and_then(|entry| entry.answers::<ServerAnswers>().ok());
+    answers.map(|answers| server::families(&answers)).unwrap_or_default()
+}
+
+/// The way between a proxy in front of a server and the server itself.
+pub(crate) struct Origin {
+    /// The step `dns` that asks for its certificate.
+    pub dns: Name,
+    /// The step `proxy` that shows it.
+    pub proxy: Name,
+    /// The names it is for, sorted.
+    pub names: Vec<String>,
+}
+
+/// How visitors of `server` come through Cloudflare, if they do: then the step `proxy` needs a certificate that
+/// Cloudflare knows. A public authority could not check a name that leads to Cloudflare.
+pub(crate) fn origin(site: &Site<'_>, server: &Name) -> Result<Option<Origin>, Problem> {
+    #[derive(Deserialize)]
+    struct On {
+        on: Name,
+    }
+    let is_proxy =
+        |entry: &&Entry| entry.kind == "proxy" && entry.answers::<On>().is_ok_and(|proxy| proxy.on == *server);
+    let Some(proxy) = site.playbook.steps.iter().find(is_proxy) else { return Ok(None) };
+    for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "dns") {
+        let answers: DnsAnswers = entry.answers()?;
+        if answers.to.as_ref() != Some(server) || !answers.proxied {
+            continue;
+        }
+        let zone = zone(site, &answers)?;
+        let names = names(site, server, &zone)?;
+        if !names.is_empty() {
+            return Ok(Some(Origin { dns: entry.id.clone(), proxy: proxy.id.clone(), names }));
+        }
+    }
+    Ok(None)
+}
+
+fn check_record(entry: &Entry, record: &RecordAnswers) -> Result<(), Problem> {
+    let bad = |what: String, expected: &str| Err(Problem::new(entry.place_of("records"), what).expected(expected));
+    let label = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 63
+            && (part == "*" || part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+    };
+    if record.name != "@" && !record.name.split('.').all(label) {
+        return bad(format!("bad record name `{}`", record.name), "a name within the zone such as \"www\", or \"@\"");
+    }
+    let Input::Literal(content) = &record.content else { return Ok(()) };
+    if content.is_empty() || content.chars().any(char::is_control) {
+        return bad(format!("a record `{}` that says nothing readable", record.name), "its content in one line");
+    }
+    let caa = |text: &str| {
+        let mut parts = text.splitn(3, ' ');
+        parts.next().is_some_and(|flags| flags.parse::<u8>().is_ok())
+            && parts.next().is_some_and(|tag| matches!(tag, "issue" | "issuewild" | "iodef"))
+            && parts.next().is_some_and(|value| value.len() > 2 && value.starts_with('"') && value.ends_with('"'))
+    };
+    let mx = |text: &str| text.split_once(' ').is_some_and(|(p, host)| p.parse::<u16>().is_ok() && is_host_name(host));
+    let (fits, expected) = match record.kind {
+        RecordKind::A => (content.parse::<std::net::Ipv4Addr>().is_ok(), "an IPv4 address"),
+        RecordKind::Aaaa => (content.parse::<std::net::Ipv6Addr>().is_ok(), "an IPv6 address"),
+        RecordKind::Cname => (is_host_name(content), "a host name"),
+        RecordKind::Caa => (caa(content), "such as `0 issue \"letsencrypt.org\"`"),
+        RecordKind::Mx => (mx(content), "a priority and a host name, such as `10 mail.example`"),
+        RecordKind::Txt => (content.len() <= 2048, "at most 2048 characters"),
+    };
+    if !fits {
+        return bad(format!("bad content `{content}` of a record {}", record.kind.as_str()), expected);
+    }
+    if record.proxied && !matches!(record.kind, RecordKind::A | RecordKind::Aaaa | RecordKind::Cname) {
+        return bad(format!("a proxied record {}", record.kind.as_str()), "`proxied` only with A, AAAA and CNAME");
+    }
+    Ok(())
+}
