@@ -57,6 +57,7 @@ fn with_reference(text: &str, step: &Name, reference: Option<&str>) -> Result<St
         Some(reference) => drop(lock.insert(step.as_str(), reference.into())),
         None => drop(lock.remove(step.as_str())),
     }
+    lock.fmt();
     let table: &mut Table = document.as_table_mut();
     if lock.is_empty() {
         table.remove("lock");

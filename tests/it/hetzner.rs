@@ -198,7 +198,7 @@ async fn sold_out_means_the_next_choice_or_a_failure_that_names_what_can_be_had(
 
 #[tokio::test]
 async fn quota_and_bad_tokens_need_a_person() {
-    let mut world = world().await;
+    let world = world().await;
     let limit = Trouble::Refuse(403, "resource_limit_exceeded", vec![]);
     world.served("hetzner").faults.add(Fault { at: "POST /servers", nth: 1, trouble: limit });
     let went = world.go(&world.server_playbook(), Goal::Apply).await;
