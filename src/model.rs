@@ -12,6 +12,7 @@ pub mod money;
 pub mod name;
 pub mod playbook;
 pub mod problem;
+pub mod rented;
 pub mod resource;
 pub mod secret;
 pub mod service;

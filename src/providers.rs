@@ -4,6 +4,7 @@ pub mod cloudflare;
 pub mod existing;
 pub mod hetzner;
 pub mod host;
+pub mod supabase;
 pub mod vault;
 
 use async_trait::async_trait;
@@ -57,8 +58,14 @@ pub trait Provider: Sync {
 }
 
 /// All providers.
-pub static PROVIDERS: &[&dyn Provider] =
-    &[&hetzner::Hetzner, &cloudflare::Cloudflare, &existing::ExistingServers, &host::Hosts, &vault::Vault];
+pub static PROVIDERS: &[&dyn Provider] = &[
+    &hetzner::Hetzner,
+    &cloudflare::Cloudflare,
+    &supabase::Supabase,
+    &existing::ExistingServers,
+    &host::Hosts,
+    &vault::Vault,
+];
 
 /// The provider called `name`.
 pub fn find(name: &str) -> Option<&'static dyn Provider> {

@@ -3,6 +3,7 @@
 
 pub mod cloudflare;
 pub mod clouds;
+pub mod databases;
 pub mod engine;
 pub mod faults;
 pub mod hetzner;
@@ -10,3 +11,4 @@ pub mod machines;
 mod made_up;
 pub mod serve;
 mod strict;
+pub mod supabase;

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod check;
+pub mod database;
 pub mod dns;
 pub mod docker;
 pub mod firewall;
@@ -40,6 +41,11 @@ pub trait Step: Sync {
     /// The outputs this step will give, by name.
     fn outputs(&self, entry: &Entry) -> Vec<&'static str>;
 
+    /// The output `name` of `entry`, where it is put together from others or from secrets.
+    fn derive(&self, _site: &Site<'_>, _entry: &Entry, _name: &str) -> Option<Value> {
+        None
+    }
+
     /// The resources these answers ask for. Outputs that do not exist yet stand in them as placeholders.
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem>;
 }
@@ -50,6 +56,7 @@ pub static STEPS: &[&dyn Step] = &[
     &hardening::HardeningStep,
     &firewall::FirewallStep,
     &docker::DockerStep,
+    &database::DatabaseStep,
     &app::AppStep,
     &proxy::ProxyStep,
     &dns::DnsStep,
@@ -113,8 +120,15 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// The output `step.name`: its value, or a placeholder.
+    /// The output `step.name`: its value, or a placeholder. What is put together from secrets names them.
     pub fn output(&self, step: &Name, name: &str) -> Value {
+        let entry = self.playbook.step(step.as_str());
+        let derived = entry.and_then(|entry| find(&entry.kind)?.derive(self, entry, name));
+        derived.unwrap_or_else(|| self.plain_output(step, name))
+    }
+
+    /// The output `step.name` as the world gave it, or a placeholder.
+    pub fn plain_output(&self, step: &Name, name: &str) -> Value {
         let key = OutputKey { step: step.clone(), name: name.to_owned() };
         self.outputs.get(&key).map_or_else(|| Value::Output(key.clone()), |value| value.as_str().into())
     }
@@ -123,7 +137,10 @@ impl Site<'_> {
     pub fn value(&self, input: &Input, quoting: crate::model::value::Quoting) -> Value {
         match input {
             Input::Literal(text) => text.as_str().into(),
-            Input::Output(key) => self.output(&key.step, &key.name),
+            Input::Output(key) => match self.output(&key.step, &key.name) {
+                value @ (Value::Joined(_) | Value::Secret(..)) => value.quoted(quoting),
+                value => value,
+            },
             Input::Secret { name, .. } => Value::Secret(name.clone(), quoting),
         }
     }

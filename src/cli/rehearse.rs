@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::cli::go::{self, listen_for_stop, refuse, run, runtime, wait_for_signal};
 use crate::cli::load::{Cupboard, Loaded, Refused, check, load};
 use crate::cli::rehearse::playbook::{Rehearsed, adapt};
-use crate::cli::simulate::{cannot_simulate, open_hosts};
+use crate::cli::simulate::{cannot_simulate, open_databases, open_hosts};
 use crate::cli::{Consent, Settings};
 use crate::cupboard::disk;
 use crate::cupboard::lockline::LockLine;
@@ -90,13 +90,17 @@ impl Stage {
     ) -> Result<Stage, Failure> {
         let stand_ins = choose_stand_ins(original, wishes, show).await;
         let machines = Arc::new(open_hosts(stand_ins, &playbook::systems(&original.playbook)).await?);
+        let apis = playbook::apis(&original.playbook);
         let ground = Ground {
             machines: Some(machines.clone() as Arc<dyn Machines>),
             pace: FAST,
             domains: playbook::domains(&original.playbook),
+            // This machine, as the hosts see it.
+            databases: open_databases(&apis, vec![machines.address(1)]).await?,
+            organizations: playbook::organizations(&original.playbook),
             keep: false,
         };
-        let clouds = Clouds::open(&playbook::apis(&original.playbook), &ground).await.map_err(cannot_simulate)?;
+        let clouds = Clouds::open(&apis, &ground).await.map_err(cannot_simulate)?;
         let folder = tempfile::tempdir().map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
 
         let text = disk::read_playbook(path)?;

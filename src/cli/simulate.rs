@@ -9,6 +9,7 @@ use crate::front;
 use crate::model::failure::{Failure, Kind};
 use crate::model::system::System;
 use crate::rehearsal::clouds::{APIS, Clouds, Ground};
+use crate::rehearsal::databases::Databases;
 use crate::rehearsal::hetzner::FAST;
 use crate::rehearsal::machines::{LocalHosts, Machines, StandIn};
 
@@ -26,6 +27,8 @@ pub fn simulate(apis: &[String], hosts: bool) -> Result<u8, Failure> {
             machines: machines.clone().map(|m| m as Arc<dyn Machines>),
             pace: FAST,
             domains: vec![],
+            databases: open_databases(&wanted, vec![]).await?,
+            organizations: vec!["acme".to_owned(), "acme-pro".to_owned()],
             keep: false,
         };
         let clouds = Clouds::open(&wanted, &ground).await.map_err(cannot_simulate)?;
@@ -81,4 +84,17 @@ pub async fn open_hosts(stand_ins: Vec<StandIn>, systems: &[System]) -> Result<L
     LocalHosts::open(engine, stand_ins)
         .await
         .map_err(|why| Failure::new(Kind::Failed, "cannot make a network for local hosts").because(why))
+}
+
+/// PostgreSQL for those of `apis` that need it, listening on `addresses`, too. Fails as `Human` where it is not
+/// installed.
+pub async fn open_databases(apis: &[&str], addresses: Vec<String>) -> Result<Option<Arc<Databases>>, Failure> {
+    if !apis.iter().any(|api| matches!(*api, "supabase" | "neon")) {
+        return Ok(None);
+    }
+    Databases::find(addresses).await.map(|databases| Some(Arc::new(databases))).map_err(|why| {
+        Failure::new(Kind::Human, "there is no PostgreSQL for simulated databases")
+            .because(why)
+            .hint("install it, or run `make rehearse`, which does that")
+    })
 }

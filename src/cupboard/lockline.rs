@@ -31,6 +31,14 @@ impl References for LockLine {
         document.get("lock")?.get(step.as_str())?.as_str().map(str::to_owned)
     }
 
+    fn all(&self) -> Vec<(Name, String)> {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(document) = text.parse::<DocumentMut>() else { return vec![] };
+        let lock = document.get("lock").and_then(Item::as_inline_table);
+        let entries = lock.into_iter().flat_map(|lock| lock.iter());
+        entries.filter_map(|(step, value)| Some((Name::parse(step)?, value.as_str()?.to_owned()))).collect()
+    }
+
     fn put(&self, step: &Name, reference: Option<&str>) -> Result<(), Failure> {
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         // Somebody may have edited the playbook since it was read: what is on disk counts.

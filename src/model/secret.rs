@@ -57,6 +57,9 @@ pub trait References: Send + Sync {
     /// The reference kept for `step`.
     fn get(&self, step: &Name) -> Option<String>;
 
+    /// Every reference, by step.
+    fn all(&self) -> Vec<(Name, String)>;
+
     /// Keeps `reference` for `step`, on disk before it returns; `None` takes it out.
     fn put(&self, step: &Name, reference: Option<&str>) -> Result<(), Failure>;
 }

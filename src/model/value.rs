@@ -99,6 +99,15 @@ impl Value {
         }
     }
 
+    /// The secrets in this value.
+    pub fn secrets(&self) -> Vec<Name> {
+        match self {
+            Value::Secret(name, _) => vec![name.clone()],
+            Value::List(items) | Value::Joined(items) => items.iter().flat_map(Value::secrets).collect(),
+            Value::Bool(_) | Value::Int(_) | Value::Text(_) | Value::Output(_) => vec![],
+        }
+    }
+
     /// Does this value hold a secret?
     pub fn is_secret(&self) -> bool {
         match self {

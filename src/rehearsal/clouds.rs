@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rehearsal::cloudflare::Cloudflare;
+use crate::rehearsal::databases::Databases;
 use crate::rehearsal::hetzner::Hetzner;
 use crate::rehearsal::machines::Machines;
 use crate::rehearsal::serve::{Served, Simulator, serve};
+use crate::rehearsal::supabase::Supabase;
 
 /// What can be simulated, by the names `landfall simulate` and `--endpoint` take.
-pub const APIS: &[&str] = &["hetzner", "cloudflare"];
+pub const APIS: &[&str] = &["hetzner", "cloudflare", "supabase"];
 
 /// What simulated clouds stand on.
 #[derive(Clone, Default)]
@@ -21,6 +23,10 @@ pub struct Ground {
     pub pace: Duration,
     /// Domains whose zones are there and active.
     pub domains: Vec<String>,
+    /// Real PostgreSQL behind database projects, which need it.
+    pub databases: Option<Arc<Databases>>,
+    /// Organisations that are there, by name.
+    pub organizations: Vec<String>,
     /// Are exchanges kept, for those who judge them?
     pub keep: bool,
 }
@@ -32,12 +38,14 @@ pub struct Clouds {
     pub hetzner: Option<Arc<Hetzner>>,
     /// Cloudflare, where it is simulated.
     pub cloudflare: Option<Arc<Cloudflare>>,
+    /// Supabase, where it is simulated.
+    pub supabase: Option<Arc<Supabase>>,
 }
 
 impl Clouds {
     /// Serves those of [`APIS`] that `names` holds. The error says what does not work.
     pub async fn open(names: &[&str], ground: &Ground) -> Result<Clouds, String> {
-        let mut clouds = Clouds { served: BTreeMap::new(), hetzner: None, cloudflare: None };
+        let mut clouds = Clouds { served: BTreeMap::new(), hetzner: None, cloudflare: None, supabase: None };
         for name in names {
             match *name {
                 "hetzner" => {
@@ -49,6 +57,12 @@ impl Clouds {
                     let cloudflare = Arc::new(Cloudflare::new(&ground.domains)?);
                     clouds.cloudflare = Some(cloudflare.clone());
                     clouds.serve(cloudflare, ground).await?;
+                }
+                "supabase" => {
+                    let databases = ground.databases.clone().ok_or("a database project needs PostgreSQL")?;
+                    let supabase = Arc::new(Supabase::new(&ground.organizations, databases, ground.pace));
+                    clouds.supabase = Some(supabase.clone());
+                    clouds.serve(supabase, ground).await?;
                 }
                 other => return Err(format!("there is no simulator of `{other}`")),
             }

@@ -49,7 +49,7 @@ impl Engine {
     }
 }
 
-async fn run(mut command: Command, input: Vec<u8>) -> Result<String, String> {
+pub(super) async fn run(mut command: Command, input: Vec<u8>) -> Result<String, String> {
     // Secrets come in the environment; nothing that is started here needs them.
     for (name, _) in std::env::vars_os() {
         let secret = name.to_string_lossy();

@@ -18,6 +18,12 @@ pub(super) fn hex(length: usize) -> String {
     text(b"0123456789abcdef", length)
 }
 
+/// A random UUID, version 4.
+pub(super) fn uuid() -> String {
+    let variant = text(b"89ab", 1);
+    format!("{}-{}-4{}-{variant}{}-{}", hex(8), hex(4), hex(3), hex(3), hex(12))
+}
+
 /// Now, in RFC 3339 with seconds.
 pub(super) fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

@@ -256,7 +256,11 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
         Input::Secret { name, generate: None } => Some(name.clone()),
         _ => None,
     });
-    let secrets = given.collect();
+    let derived = answers.env.values().flat_map(|input| match input {
+        Input::Output(key) => site.output(&key.step, &key.name).secrets(),
+        _ => vec![],
+    });
+    let secrets = given.chain(derived).collect();
     let spec = Compose { project: project.clone(), directory: folder, files, reads, services, secrets, health };
     all.push(site.on_host(host, "compose", project, Spec::Compose(spec)));
     Ok(all)

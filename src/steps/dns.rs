@@ -181,11 +181,7 @@ impl Step for DnsStep {
             check_record(entry, record)?;
             match &record.content {
                 Input::Output(key) => needs.outputs.push((key.clone(), entry.place_of("records"))),
-                Input::Secret { .. } => {
-                    return Err(Problem::new(entry.place_of("records"), "a secret in a record")
-                        .expected("text or an output")
-                        .hint("the whole world can read what a zone says"));
-                }
+                Input::Secret { .. } => return Err(secret_in_record(entry)),
                 Input::Literal(_) => {}
             }
         }
@@ -243,7 +239,11 @@ impl Step for DnsStep {
                 "@" => zone.clone(),
                 name => format!("{}.{zone}", name.to_lowercase()),
             };
-            add(record.kind.as_str(), name, site.value(&record.content, Quoting::Plain), record.proxied);
+            let content = site.value(&record.content, Quoting::Plain);
+            if content.is_secret() {
+                return Err(secret_in_record(site.entry));
+            }
+            add(record.kind.as_str(), name, content, record.proxied);
         }
         let Some(server) = &answers.to else { return Ok(all) };
         if let Some(origin) = origin(site, server)?.filter(|origin| origin.dns == site.entry.id) {
@@ -262,6 +262,12 @@ impl Step for DnsStep {
         }
         Ok(all)
     }
+}
+
+fn secret_in_record(entry: &Entry) -> Problem {
+    Problem::new(entry.place_of("records"), "a secret in a record")
+        .expected("text, or an output that holds no secret")
+        .hint("the whole world can read what a zone says")
 }
 
 fn settings(answers: &DnsAnswers) -> Fields {

@@ -43,7 +43,8 @@ pub fn render(name: &str, template: &str, context: minijinja::Value, held: Held)
     while let Some((before, after)) = rest.split_once(OPEN) {
         let (index, after) = after.split_once(CLOSE).unwrap_or(("", after));
         parts.push(Value::Text(before.to_owned()));
-        parts.extend(index.parse::<usize>().ok().and_then(|i| held.0.get(i)).cloned());
+        let value = index.parse::<usize>().ok().and_then(|i| held.0.get(i));
+        parts.extend(value.into_iter().flat_map(Value::parts).cloned());
         rest = after;
     }
     parts.push(Value::Text(rest.to_owned()));

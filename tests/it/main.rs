@@ -30,6 +30,8 @@ mod openapi;
 mod refused;
 /// Answers in, resources out; every playbook we ship.
 mod steps;
+/// The provider `supabase` against its simulator, with a real PostgreSQL behind it.
+mod supabase;
 /// The house: layers, documents, lists that must not forget anything.
 mod tidy;
 /// The whole on a real local host: from nothing to a site, through bad luck, and back to nothing.

@@ -54,6 +54,11 @@ impl References for LockLine {
         self.0.lock().unwrap().get(step.as_str()).cloned()
     }
 
+    fn all(&self) -> Vec<(Name, String)> {
+        let kept = self.0.lock().unwrap();
+        kept.iter().map(|(step, reference)| (Name::parse(step).unwrap(), reference.clone())).collect()
+    }
+
     fn put(&self, step: &Name, reference: Option<&str>) -> Result<(), Failure> {
         let mut kept = self.0.lock().unwrap();
         match reference {

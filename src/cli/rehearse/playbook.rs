@@ -138,6 +138,15 @@ pub(super) fn apis(playbook: &Playbook) -> Vec<&'static str> {
     APIS.iter().copied().filter(|api| named.iter().any(|name| name == api)).collect()
 }
 
+/// The organisations that `playbook` names.
+pub(super) fn organizations(playbook: &Playbook) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Member {
+        organization: String,
+    }
+    playbook.steps.iter().filter_map(|entry| Some(entry.answers::<Member>().ok()?.organization)).collect()
+}
+
 /// The domains that are somebody's already when `playbook` is applied.
 pub(super) fn domains(playbook: &Playbook) -> Vec<String> {
     let of_steps = playbook.steps.iter().filter(|entry| entry.kind == "dns");
