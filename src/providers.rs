@@ -1,9 +1,12 @@
 //! Providers: who can observe and change a kind of resource. A new one is one file and one line.
 
 pub mod cloudflare;
+pub mod digitalocean;
 pub mod existing;
+mod first_boot;
 pub mod hetzner;
 pub mod host;
+pub mod neon;
 pub mod supabase;
 pub mod vault;
 
@@ -60,8 +63,10 @@ pub trait Provider: Sync {
 /// All providers.
 pub static PROVIDERS: &[&dyn Provider] = &[
     &hetzner::Hetzner,
+    &digitalocean::DigitalOcean,
     &cloudflare::Cloudflare,
     &supabase::Supabase,
+    &neon::Neon,
     &existing::ExistingServers,
     &host::Hosts,
     &vault::Vault,

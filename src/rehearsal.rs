@@ -4,11 +4,13 @@
 pub mod cloudflare;
 pub mod clouds;
 pub mod databases;
+pub mod digitalocean;
 pub mod engine;
 pub mod faults;
 pub mod hetzner;
 pub mod machines;
 mod made_up;
+pub mod neon;
 pub mod serve;
 mod strict;
 pub mod supabase;

@@ -140,6 +140,7 @@ impl Stage {
         self.part(show, "check", Goal::Check, stop).await?;
         show.probe("check", true, "everything is as the playbook says".into())?;
         self.look_from_outside(show).await?;
+        self.look_at_names(show)?;
         if wishes.keep {
             return self.wait(show).await;
         }
@@ -190,7 +191,8 @@ impl Stage {
 
     /// The address of the server of this name, in whichever simulated cloud it is.
     fn address_of(&self, name: &str) -> Option<String> {
-        self.clouds.hetzner.as_ref().and_then(|hetzner| hetzner.address_of(name))
+        let at_hetzner = self.clouds.hetzner.as_ref().and_then(|hetzner| hetzner.address_of(name));
+        at_hetzner.or_else(|| self.clouds.digitalocean.as_ref()?.address_of(name))
     }
 
     /// Fetches every app's page through the proxy, as a visitor would.
@@ -201,12 +203,16 @@ impl Stage {
                 Some(address) => address,
                 None => self.address_of(&format!("{}-{}", loaded.playbook.name, site.server)).unwrap_or_default(),
             };
-            // Caddy's own authority, from the host itself: the certificate is verified like any other.
             let authority = self.folder.path().join("authority.crt");
-            let path = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt";
-            let root = self.machines.read(&address, path).await;
-            let root =
-                root.map_err(|why| Failure::new(Kind::Failed, "cannot read Caddy's root certificate").because(why))?;
+            let root = match self.clouds.cloudflare.as_ref().filter(|_| site.proxied) {
+                Some(cloudflare) => cloudflare.origin_root().to_owned(),
+                None => {
+                    // Caddy's own authority, from the host itself: the certificate is verified like any other.
+                    let path = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt";
+                    let root = self.machines.read(&address, path).await;
+                    root.map_err(|why| Failure::new(Kind::Failed, "cannot read Caddy's root certificate").because(why))?
+                }
+            };
             std::fs::write(&authority, root)
                 .map_err(|e| Failure::new(Kind::Failed, "cannot write a file").because(e))?;
 
@@ -223,6 +229,55 @@ impl Stage {
                 hsts,
                 if hsts { "there" } else { "missing" }.into(),
             )?;
+            if let Some(database) = &site.database {
+                self.look_at_row(show, &loaded.playbook.name, database, &site.host, &address, &authority).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a row into the database, past everything, and has the app's stand-in read it with what it was given.
+    async fn look_at_row(
+        &self,
+        show: &mut Show,
+        playbook: &Name,
+        database: &str,
+        host: &str,
+        address: &str,
+        authority: &Path,
+    ) -> Result<(), Failure> {
+        let word = format!("word-{}-{}", std::process::id(), self.machines.address(0).replace('.', "-"));
+        let sql = format!(
+            "create table if not exists landfall_rehearsal (word text); alter table landfall_rehearsal enable row level \
+             security; truncate landfall_rehearsal; insert into landfall_rehearsal values ('{word}')"
+        );
+        let name = format!("{playbook}-{database}");
+        let written = match (&self.clouds.supabase, &self.clouds.neon) {
+            (Some(supabase), _) => supabase.sql(&name, &sql).await,
+            (None, Some(neon)) => neon.sql(&name, &sql).await,
+            (None, None) => {
+                let command =
+                    format!("docker exec {playbook}_{database}-postgres-1 psql -U app -d app -q -c \"{sql}\"");
+                self.machines.run(address, &command).await
+            }
+        };
+        written.map_err(|why| Failure::new(Kind::Failed, "cannot write a row").because(why))?;
+        let url = format!("https://{host}/cgi-bin/row");
+        let engine = self.machines.engine_used();
+        let page = engine.fetch(&url, host, address, authority).await.unwrap_or_else(|why| why);
+        let text = page.split("\r\n\r\n").nth(1).unwrap_or(&page).trim().replace('\n', " ");
+        show.probe(&format!("row read by the app from `{database}`"), text == word, format!("“{text}”"))
+    }
+
+    /// Do the names lead to the hosts?
+    fn look_at_names(&self, show: &mut Show) -> Result<(), Failure> {
+        let Some(cloudflare) = &self.clouds.cloudflare else { return Ok(()) };
+        let loaded = self.load()?;
+        for site in playbook::sites(&loaded.playbook).into_iter().filter(|site| site.named) {
+            let server = format!("{}-{}", loaded.playbook.name, site.server);
+            let address = site.address.or_else(|| self.address_of(&server)).unwrap_or_default();
+            let found = cloudflare.contents(&site.host, "A");
+            show.probe(&format!("record A {}", site.host), found == [address], found.join(", "))?;
         }
         Ok(())
     }

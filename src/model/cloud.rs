@@ -105,6 +105,21 @@ impl PrivateNetwork {
     }
 }
 
+/// A public address that is kept for a server, whichever machine that is.
+#[derive(Clone, Debug)]
+pub struct ReservedIp {
+    /// The server it leads to, without the playbook's name.
+    pub server: String,
+    /// The place it is in.
+    pub location: String,
+}
+
+impl ReservedIp {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([("location", self.location.as_str().into()), ("assigned", true.into())])
+    }
+}
+
 /// A server.
 #[derive(Clone, Debug)]
 pub struct Server {

@@ -54,3 +54,18 @@ pub fn supabase(
     }
     lines
 }
+
+/// Neon's Launch plan: a compute unit per hour, in thousandths of a dollar. There is no fee besides.
+const NEON_UNIT: i64 = 106;
+
+/// What a Neon project costs at least a month, in dollars: nothing while it may sleep, its smallest compute all month
+/// where it never does.
+pub fn neon(spec: &Project) -> Vec<(String, Decimal)> {
+    let wish = |name: &str| spec.wishes.get(name).map(ToString::to_string);
+    let units: Decimal = wish("smallest").and_then(|units| units.parse().ok()).unwrap_or_default();
+    if wish("sleeps_after").as_deref() != Some("-1") || units.is_zero() {
+        return vec![];
+    }
+    let amount = (Decimal::new(NEON_UNIT, 3) * Decimal::from(HOURS) * units).round_dp(2);
+    vec![(format!("compute of {} units that never sleeps: {HOURS} hours (price of {READ})", units.normalize()), amount)]
+}

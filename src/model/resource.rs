@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::model::access::{BornKey, CertificateRequest, KeyInUse, Nftables, Sshd, Vouch};
-use crate::model::cloud::{Firewall, PrimaryIp, PrivateNetwork, Server, SshKey, Volume};
+use crate::model::cloud::{Firewall, PrimaryIp, PrivateNetwork, ReservedIp, Server, SshKey, Volume};
 use crate::model::dns::{OriginCertificate, Record, Zone};
 use crate::model::failure::Failure;
 use crate::model::machine::{
@@ -95,6 +95,8 @@ pub enum Spec {
     Settings(Settings),
     /// A network between servers of one place.
     PrivateNetwork(PrivateNetwork),
+    /// A public address kept for a server.
+    ReservedIp(ReservedIp),
     /// A domain's zone.
     Zone(Zone),
     /// A record of a zone.
@@ -144,6 +146,7 @@ impl Spec {
             Spec::TimeZone(spec) => spec.fields(),
             Spec::Settings(spec) => spec.fields(),
             Spec::PrivateNetwork(spec) => spec.fields(),
+            Spec::ReservedIp(spec) => spec.fields(),
             Spec::Zone(spec) => spec.fields(),
             Spec::Record(spec) => spec.fields(),
             Spec::OriginCertificate(spec) => spec.fields(),
@@ -210,7 +213,7 @@ impl Spec {
                 Rules { replace_on: &["location", "image"], write_only: &["admin", "keys"], holds_data: true }
             }
             Spec::Compose(_) => Rules { holds_data: true, ..Rules::PLAIN },
-            Spec::PrivateNetwork(_) => Rules { replace_on: &["location"], ..Rules::PLAIN },
+            Spec::PrivateNetwork(_) | Spec::ReservedIp(_) => Rules { replace_on: &["location"], ..Rules::PLAIN },
             Spec::OriginCertificate(_) => Rules { replace_on: &["names", "request", "in_time"], ..Rules::PLAIN },
             Spec::Project(_) => {
                 Rules { replace_on: &["region", "organization", "version"], holds_data: true, ..Rules::PLAIN }

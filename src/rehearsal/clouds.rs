@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use crate::rehearsal::cloudflare::Cloudflare;
 use crate::rehearsal::databases::Databases;
+use crate::rehearsal::digitalocean::DigitalOcean;
 use crate::rehearsal::hetzner::Hetzner;
 use crate::rehearsal::machines::Machines;
+use crate::rehearsal::neon::Neon;
 use crate::rehearsal::serve::{Served, Simulator, serve};
 use crate::rehearsal::supabase::Supabase;
 
 /// What can be simulated, by the names `landfall simulate` and `--endpoint` take.
-pub const APIS: &[&str] = &["hetzner", "cloudflare", "supabase"];
+pub const APIS: &[&str] = &["hetzner", "digitalocean", "cloudflare", "supabase", "neon"];
 
 /// What simulated clouds stand on.
 #[derive(Clone, Default)]
@@ -36,22 +38,38 @@ pub struct Clouds {
     served: BTreeMap<&'static str, (Served, Arc<dyn Simulator>)>,
     /// Hetzner, where it is simulated.
     pub hetzner: Option<Arc<Hetzner>>,
+    /// DigitalOcean, where it is simulated.
+    pub digitalocean: Option<Arc<DigitalOcean>>,
     /// Cloudflare, where it is simulated.
     pub cloudflare: Option<Arc<Cloudflare>>,
     /// Supabase, where it is simulated.
     pub supabase: Option<Arc<Supabase>>,
+    /// Neon, where it is simulated.
+    pub neon: Option<Arc<Neon>>,
 }
 
 impl Clouds {
     /// Serves those of [`APIS`] that `names` holds. The error says what does not work.
     pub async fn open(names: &[&str], ground: &Ground) -> Result<Clouds, String> {
-        let mut clouds = Clouds { served: BTreeMap::new(), hetzner: None, cloudflare: None, supabase: None };
+        let mut clouds = Clouds {
+            served: BTreeMap::new(),
+            hetzner: None,
+            digitalocean: None,
+            cloudflare: None,
+            supabase: None,
+            neon: None,
+        };
         for name in names {
             match *name {
                 "hetzner" => {
                     let hetzner = Arc::new(Hetzner::new(ground.machines.clone(), ground.pace));
                     clouds.hetzner = Some(hetzner.clone());
                     clouds.serve(hetzner, ground).await?;
+                }
+                "digitalocean" => {
+                    let digitalocean = Arc::new(DigitalOcean::new(ground.machines.clone(), ground.pace));
+                    clouds.digitalocean = Some(digitalocean.clone());
+                    clouds.serve(digitalocean, ground).await?;
                 }
                 "cloudflare" => {
                     let cloudflare = Arc::new(Cloudflare::new(&ground.domains)?);
@@ -63,6 +81,12 @@ impl Clouds {
                     let supabase = Arc::new(Supabase::new(&ground.organizations, databases, ground.pace));
                     clouds.supabase = Some(supabase.clone());
                     clouds.serve(supabase, ground).await?;
+                }
+                "neon" => {
+                    let databases = ground.databases.clone().ok_or("a database project needs PostgreSQL")?;
+                    let neon = Arc::new(Neon::new(databases, ground.pace));
+                    clouds.neon = Some(neon.clone());
+                    clouds.serve(neon, ground).await?;
                 }
                 other => return Err(format!("there is no simulator of `{other}`")),
             }

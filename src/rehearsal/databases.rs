@@ -1,15 +1,13 @@
 //! Real PostgreSQL behind simulated databases: a cluster of its own for each project, from this machine's packages.
-#![expect(clippy::disallowed_types, reason = "the rehearsal's own door")]
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::OnceCell;
 
-use crate::rehearsal::engine::run;
+use crate::rehearsal::engine::{program, quit};
 
 /// The account that may do everything in a cluster; only the simulator uses it, over a socket nobody else can reach.
 const KEEPER: &str = "keeper";
@@ -122,12 +120,34 @@ impl Cluster {
 
     /// The same as another account.
     pub async fn run_as(&self, user: &str, database: &str, sql: &str) -> Result<String, String> {
-        let mut command = Command::new(self.programs.join("psql"));
-        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", database, "-f", "-"]);
-        command.args(["-p", &self.port.to_string(), "-h"]).arg(&self.folder);
-        // What the library would otherwise take from the environment.
-        command.env("PGPASSFILE", "/dev/null").env_remove("PGPASSWORD").env("PGCONNECT_TIMEOUT", "10");
-        run(command, sql.as_bytes().to_vec()).await
+        let (psql, folder) = (self.programs.join("psql").display().to_string(), self.folder.display().to_string());
+        let port = self.port.to_string();
+        // Without what the library would otherwise take from the environment.
+        let words = [
+            "env",
+            "-u",
+            "PGPASSWORD",
+            "PGPASSFILE=/dev/null",
+            "PGCONNECT_TIMEOUT=10",
+            &psql,
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            user,
+            "-d",
+            database,
+            "-p",
+            &port,
+            "-h",
+            &folder,
+            "-f",
+            "-",
+        ];
+        program(&words, sql.as_bytes().to_vec()).await
     }
 
     /// Lets connections in from these networks only; with `encrypted`, only those with TLS.
@@ -172,7 +192,7 @@ fn stop(folder: &Path) {
     let process = std::fs::read_to_string(folder.join("postmaster.pid")).unwrap_or_default();
     if let Some(process) = process.lines().next().filter(|line| line.parse::<u32>().is_ok()) {
         // SIGQUIT is PostgreSQL's immediate shutdown.
-        let _ = Command::new("kill").args(["-QUIT", process]).output();
+        quit(process);
     }
 }
 
@@ -201,31 +221,22 @@ fn free_port() -> std::io::Result<u16> {
 }
 
 /// Runs a program as `account`, or as ourselves.
-async fn shell(account: Option<&str>, program: &str, arguments: &[&str]) -> Result<(), String> {
-    let mut command = match account {
-        Some(account) => {
-            let mut command = Command::new("runuser");
-            command.args(["-u", account, "--", program]);
-            command
-        }
-        None => Command::new(program),
-    };
-    command.args(arguments).current_dir("/");
-    run(command, vec![]).await.map(|_| ())
+async fn shell(account: Option<&str>, name: &str, arguments: &[&str]) -> Result<(), String> {
+    program(&as_account(account, name, arguments), vec![]).await.map(|_| ())
 }
 
 /// Writes a file that only its owner may read, as `account`.
 async fn write(account: Option<&str>, path: &Path, text: &str) -> Result<(), String> {
-    let mut command = match account {
-        Some(account) => {
-            let mut command = Command::new("runuser");
-            command.args(["-u", account, "--", "sh"]);
-            command
-        }
-        None => Command::new("sh"),
-    };
-    command.args(["-c", "umask 077; cat >\"$0\""]).arg(path).current_dir("/");
-    run(command, text.as_bytes().to_vec()).await.map(|_| ())
+    let path = path.display().to_string();
+    let words = as_account(account, "sh", &["-c", "umask 077; cat >\"$0\"", &path]);
+    program(&words, text.as_bytes().to_vec()).await.map(|_| ())
+}
+
+fn as_account<'a>(account: Option<&'a str>, name: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut words = account.map_or(vec![], |account| vec!["runuser", "-u", account, "--"]);
+    words.push(name);
+    words.extend(arguments);
+    words
 }
 
 /// `text` as a literal of SQL.

@@ -49,7 +49,20 @@ impl Engine {
     }
 }
 
-pub(super) async fn run(mut command: Command, input: Vec<u8>) -> Result<String, String> {
+/// Runs a program of this machine: its words, and what it reads. Gives what it prints, or the end of what it complains.
+pub(super) async fn program(words: &[&str], input: Vec<u8>) -> Result<String, String> {
+    let (name, arguments) = words.split_first().ok_or("no program")?;
+    let mut command = Command::new(name);
+    command.args(arguments).current_dir("/");
+    run(command, input).await
+}
+
+/// Tells a process of ours to stop at once.
+pub(super) fn quit(process: &str) {
+    let _ = Command::new("kill").args(["-QUIT", process]).output();
+}
+
+async fn run(mut command: Command, input: Vec<u8>) -> Result<String, String> {
     // Secrets come in the environment; nothing that is started here needs them.
     for (name, _) in std::env::vars_os() {
         let secret = name.to_string_lossy();

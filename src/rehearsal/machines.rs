@@ -186,12 +186,23 @@ impl LocalHosts {
 
     /// Reads a file on the machine with this address.
     pub async fn read(&self, address: &str, path: &str) -> Result<String, String> {
+        let name = self.name_at(address).await?;
+        self.engine.docker(&["exec", &name, "cat", path]).await
+    }
+
+    /// Runs a command on the machine with this address.
+    pub async fn run(&self, address: &str, command: &str) -> Result<String, String> {
+        let name = self.name_at(address).await?;
+        self.engine.docker(&["exec", &name, "sh", "-c", command]).await
+    }
+
+    async fn name_at(&self, address: &str) -> Result<String, String> {
         let filter = format!("label={LABEL}={}", self.session);
         let names = self.engine.docker(&["ps", "--filter", &filter, "--format", "{{.Names}}"]).await?;
         for name in names.lines() {
             let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
             if self.engine.docker(&["inspect", "--format", format, name]).await?.trim() == address {
-                return self.engine.docker(&["exec", name, "cat", path]).await;
+                return Ok(name.to_owned());
             }
         }
         Err(format!("no machine has the address {address}"))

@@ -86,6 +86,7 @@ pub struct Served {
     /// What goes wrong.
     pub faults: Arc<Faults>,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
+    revoked: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -93,6 +94,11 @@ impl Served {
     /// Every exchange so far that was answered by the simulator itself.
     pub fn exchanges(&self) -> Vec<Exchange> {
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Accepts the token again after [`Trouble::Revoke`], as a new one would be.
+    pub fn accept_again(&self) {
+        self.revoked.store(false, Ordering::Relaxed);
     }
 }
 
@@ -110,7 +116,7 @@ struct Shared {
     /// The last answer to each look, for looks that come too early.
     seen: Mutex<BTreeMap<String, Answer>>,
     /// Are tokens no longer accepted?
-    revoked: AtomicBool,
+    revoked: Arc<AtomicBool>,
 }
 
 /// Serves `simulator` on a free port of the loopback address. With `keep`, exchanges are kept for later.
@@ -119,19 +125,20 @@ pub async fn serve(simulator: Arc<dyn Simulator>, keep: bool) -> std::io::Result
     let url = format!("http://{}{}", listener.local_addr()?, simulator.base());
     let faults = Arc::new(Faults::default());
     let exchanges = Arc::default();
+    let revoked = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared {
         simulator,
         faults: faults.clone(),
         exchanges: Arc::clone(&exchanges),
         keep,
         seen: Mutex::default(),
-        revoked: AtomicBool::new(false),
+        revoked: Arc::clone(&revoked),
     });
     let router = axum::Router::new().fallback(handle).with_state(shared);
     let task = tokio::spawn(async move {
         let _ = axum::serve(listener, router).await;
     });
-    Ok(Served { url, faults, exchanges, task })
+    Ok(Served { url, faults, exchanges, revoked, task })
 }
 
 async fn handle(
@@ -142,7 +149,7 @@ async fn handle(
     body: Bytes,
 ) -> Response {
     let simulator = &shared.simulator;
-    let path = uri.path().strip_prefix(simulator.base()).unwrap_or("").trim_end_matches('/').to_owned();
+    let path = decode(uri.path().strip_prefix(simulator.base()).unwrap_or("").trim_end_matches('/'));
     let token = headers.get("authorization").and_then(|value| value.to_str().ok());
     let token = token.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
     let query = parse_query(uri.query().unwrap_or_default());
@@ -220,30 +227,31 @@ fn respond(answer: Answer) -> Response {
     response
 }
 
-/// Takes `a=1&b=x%20y` apart.
-fn parse_query(text: &str) -> Vec<(String, String)> {
-    let decode = |part: &str| {
-        let bytes = part.replace('+', " ").into_bytes();
-        let mut out = Vec::new();
-        let mut rest = &bytes[..];
-        while let Some((&byte, after)) = rest.split_first() {
-            let hex = (byte == b'%').then(|| after.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok());
-            match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-                Some(decoded) => {
-                    out.push(decoded);
-                    rest = &after[2..];
-                }
-                None => {
-                    out.push(byte);
-                    rest = after;
-                }
+/// The text behind `%20` and the like.
+fn decode(part: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = part.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let hex = (byte == b'%').then(|| after.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(decoded) => {
+                out.push(decoded);
+                rest = &after[2..];
+            }
+            None => {
+                out.push(byte);
+                rest = after;
             }
         }
-        String::from_utf8_lossy(&out).into_owned()
-    };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Takes `a=1&b=x%20y` apart.
+fn parse_query(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|part| !part.is_empty())
         .map(|part| part.split_once('=').unwrap_or((part, "")))
-        .map(|(key, value)| (decode(key), decode(value)))
+        .map(|(key, value)| (decode(&key.replace('+', " ")), decode(&value.replace('+', " "))))
         .collect()
 }

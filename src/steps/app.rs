@@ -13,7 +13,7 @@ use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
 use crate::model::value::{Input, Quoting, Value};
 use crate::steps::render::{Held, render};
-use crate::steps::{About, Needs, Site, Source, Sources, Step};
+use crate::steps::{About, Needs, Site, Source, Sources, Step, database};
 
 mod checks;
 mod composefile;
@@ -79,9 +79,14 @@ pub struct RunImage {
     pub health: String,
 }
 
-/// Every image the apps of `playbook` run.
+/// Every image the apps and databases of `playbook` run on servers.
 pub fn images(playbook: &Playbook, sources: &Sources) -> Vec<RunImage> {
     let mut all = Vec::new();
+    for answers in playbook.steps.iter().filter(|e| e.kind == "database").filter_map(|e| e.answers().ok()) {
+        if let Some(image) = database::image_on_host(&answers) {
+            all.push(RunImage { image, port: 5432, health: "/".to_owned() });
+        }
+    }
     for answers in
         playbook.steps.iter().filter(|entry| entry.kind == "app").filter_map(|e| e.answers::<AppAnswers>().ok())
     {
@@ -236,7 +241,15 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     };
     // No name holds an underscore, so no two playbooks and apps meet in one project.
     let project = format!("{}_{}", site.playbook.name, site.entry.id);
+    let mut networks: Vec<String> = Vec::new();
+    for input in answers.env.values() {
+        let Input::Output(key) = input else { continue };
+        let entry = site.playbook.step(key.step.as_str()).filter(|entry| entry.kind == "database");
+        let network = entry.and_then(|entry| database::network(site, entry, &answers.on));
+        networks.extend(network.filter(|network| !networks.contains(network)));
+    }
     let context = context! {
+        networks,
         service, publish, environment, project => &project, env_files => &env_files, services => limited,
         memory => answers.memory.as_deref().or(Some(limits::MEMORY)).filter(|memory| *memory != "none"),
         processes => limits::PROCESSES,

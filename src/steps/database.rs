@@ -1,6 +1,9 @@
 //! Step `database`: a PostgreSQL an app can use without knowing whose it is.
 
+mod own;
 mod rented;
+
+pub(crate) use own::{image_on_host, network};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -22,12 +25,18 @@ pub struct DatabaseStep;
 pub enum DatabaseProvider {
     /// A Supabase project.
     Supabase,
+    /// A Neon project.
+    Neon,
+    /// A container on a server of the playbook.
+    Host,
 }
 
 impl DatabaseProvider {
     fn as_str(self) -> &'static str {
         match self {
             DatabaseProvider::Supabase => "supabase",
+            DatabaseProvider::Neon => "neon",
+            DatabaseProvider::Host => "host",
         }
     }
 }
@@ -78,8 +87,21 @@ pub struct DatabaseAnswers {
     /// For how many seconds a login of a visitor lasts. Default a day.
     #[schemars(range(min = 300, max = 604800))]
     pub login_seconds: Option<u32>,
-    /// Must visitors confirm their e-mail address? Default yes.
+    /// Must visitors confirm their e-mail address? Default yes. Only for `supabase`.
     pub confirm_email: Option<bool>,
+    /// PostgreSQL's major version, such as 17. For `neon` and `host`.
+    #[schemars(range(min = 14, max = 18))]
+    pub version: Option<u32>,
+    /// The least and the most compute units it has, such as `["0.25", "1"]`. Only for `neon`.
+    pub compute: Option<[String; 2]>,
+    /// After how many seconds without visitors it sleeps, 60 to 604800; -1 for never. Only for `neon`. Default 300.
+    #[schemars(range(min = -1, max = 604800))]
+    pub sleeps_after: Option<i64>,
+    /// The most it may hold, in gigabytes. Only for `neon`. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub most_gb: Option<u32>,
+    /// The server it is on. Only for `host`.
+    pub on: Option<Name>,
 }
 
 /// Outputs that every provider gives.
@@ -95,8 +117,9 @@ impl Step for DatabaseStep {
     fn about(&self) -> About {
         About {
             title: "A database",
-            summary: "Makes a PostgreSQL: a Supabase project. Its password is made here and kept in the vault; it only \
-                      takes encrypted connections, from the servers of the playbook. An app gets its address with \
+            summary: "Makes a PostgreSQL: a Supabase or Neon project, or a container on a server of the playbook that only \
+                      its apps reach. The password is kept in the vault. A Supabase project only takes encrypted \
+                      connections, and only from the servers of the playbook. An app gets the connection string with \
                       `{ output = \"database.url\" }`, which is the same whoever the provider is.",
             outputs: &[
                 ("url", "the connection string for apps, through the provider's pooler where there is one"),
@@ -124,6 +147,9 @@ impl Step for DatabaseStep {
         for server in answers.from.iter().flatten() {
             let key = OutputKey { step: server.clone(), name: "address".into() };
             needs.outputs.push((key, entry.place_of("from")));
+        }
+        if let Some(server) = &answers.on {
+            needs.on = Some((server.clone(), entry.place_of("on")));
         }
         if let Some(path) = answers.migrations {
             needs.files.push((path, entry.place_of("migrations")));
@@ -174,6 +200,9 @@ impl Step for DatabaseStep {
         let mut all = vec![site.in_cloud("vault", "secret", password.to_string(), Spec::MadeSecret(spec))];
         match answers.provider {
             DatabaseProvider::Supabase => all.extend(rented::supabase(site, &answers, password)?),
+            // Neon makes the password itself; the vault only keeps it.
+            DatabaseProvider::Neon => all = vec![rented::neon(site, &answers, password)],
+            DatabaseProvider::Host => all.extend(own::container(site, &answers, password)?),
         }
         Ok(all)
     }
@@ -196,14 +225,52 @@ fn check(entry: &Entry, answers: &DatabaseAnswers) -> Result<(), Problem> {
         secret(entry, what)?;
     }
     let provider = answers.provider.as_str();
-    let wanted: &[(&str, bool)] = match answers.provider {
-        DatabaseProvider::Supabase => {
-            &[("organization", answers.organization.is_some()), ("region", answers.region.is_some())]
-        }
+    let given = [
+        ("organization", answers.organization.is_some(), "supabase neon"),
+        ("region", answers.region.is_some(), "supabase neon"),
+        ("on", answers.on.is_some(), "host"),
+        ("size", answers.size.is_some(), "supabase"),
+        ("from", answers.from.is_some(), "supabase"),
+        ("migrations", answers.migrations.is_some(), "supabase"),
+        ("point_in_time", answers.point_in_time.is_some(), "supabase"),
+        ("login_seconds", answers.login_seconds.is_some(), "supabase"),
+        ("confirm_email", answers.confirm_email.is_some(), "supabase"),
+        ("version", answers.version.is_some(), "neon host"),
+        ("compute", answers.compute.is_some(), "neon"),
+        ("sleeps_after", answers.sleeps_after.is_some(), "neon"),
+        ("most_gb", answers.most_gb.is_some(), "neon"),
+    ];
+    let needed: &[&str] = match answers.provider {
+        DatabaseProvider::Supabase => &["organization", "region"],
+        DatabaseProvider::Neon => &["region"],
+        DatabaseProvider::Host => &["on"],
     };
-    if let Some((missing, _)) = wanted.iter().find(|(_, given)| !given) {
+    if let Some((missing, _, _)) = given.iter().find(|(field, given, _)| needed.contains(field) && !given) {
         return Err(Problem::new(entry.at.clone(), format!("missing field `{missing}`"))
             .hint(format!("a database of provider `{provider}` needs `{missing}`")));
+    }
+    if let Some((extra, _, of)) = given.iter().find(|(_, given, of)| *given && !of.split(' ').any(|p| p == provider)) {
+        return Err(Problem::new(entry.place_of(extra), format!("`{extra}` means nothing to provider `{provider}`"))
+            .expected(format!("it only with {}", of.replace(' ', " and ")))
+            .hint("take the line out, or change the provider"));
+    }
+    if let Some(version @ (0..14 | 19..)) = answers.version {
+        return Err(Problem::new(entry.place_of("version"), format!("PostgreSQL {version}")).expected("14 to 18"));
+    }
+    let units =
+        |text: &String| text.parse::<rust_decimal::Decimal>().ok().filter(|u| *u >= rust_decimal::Decimal::new(25, 2));
+    if let Some([least, most]) = &answers.compute
+        && units(least).zip(units(most)).is_none_or(|(least, most)| least > most)
+    {
+        return Err(Problem::new(entry.place_of("compute"), format!("bad compute `{least}` to `{most}`"))
+            .expected("the least and the most units, such as `[\"0.25\", \"1\"]`"));
+    }
+    if let Some(seconds) = answers.sleeps_after
+        && seconds != -1
+        && !(60..=604_800).contains(&seconds)
+    {
+        return Err(Problem::new(entry.place_of("sleeps_after"), format!("sleep after {seconds} seconds"))
+            .expected("60 to 604800, or -1 for never"));
     }
     let legal = |text: &str| {
         !text.is_empty() && text.len() <= 100 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_. ".contains(c))

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use crate::model::access::{BornKey, KeyInUse, Vouch, VouchFor};
-use crate::model::cloud::{Firewall, IpFamily, PrimaryIp, Server, Size, SshKey, Volume};
+use crate::model::cloud::{Firewall, IpFamily, PrimaryIp, PrivateNetwork, ReservedIp, Server, Size, SshKey, Volume};
 use crate::model::machine::{AuthorizedKey, Existing, HostAt, User, digest};
 use crate::model::name::is_user_name;
 use crate::model::playbook::Entry;
@@ -25,8 +25,21 @@ pub struct ServerStep;
 pub enum ServerProvider {
     /// Hetzner Cloud.
     Hetzner,
+    /// DigitalOcean.
+    Digitalocean,
     /// A machine you already have.
     Existing,
+}
+
+impl ServerProvider {
+    /// What playbooks and addresses call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServerProvider::Hetzner => "hetzner",
+            ServerProvider::Digitalocean => "digitalocean",
+            ServerProvider::Existing => "existing",
+        }
+    }
 }
 
 /// Answers of the step `server`.
@@ -35,7 +48,8 @@ pub enum ServerProvider {
 pub struct ServerAnswers {
     /// Where the machine comes from.
     pub provider: ServerProvider,
-    /// The provider's name for the place, such as `fsn1`. Not for `existing`.
+    /// Where: the provider's name for the place, such as `fsn1`, or an area that every cloud has: `europe`, `germany`,
+    /// `us-east`, `us-west` or `singapore`. Not for `existing`.
     pub location: Option<String>,
     /// How big: a plan's name, a list of names tried in order, or `{ cpu = 2, memory_gb = 4 }` for the
     /// cheapest orderable plan that fits. Not for `existing`.
@@ -155,38 +169,9 @@ impl Step for ServerStep {
         let mut all = Vec::new();
 
         match answers.provider {
-            ServerProvider::Hetzner => {
-                let location = answers.location.clone().unwrap_or_default();
-                for key in &host.keys {
-                    let name = digest(key.as_bytes())[..8].to_owned();
-                    let spec = SshKey { public_key: key.clone() };
-                    all.push(site.in_cloud("hetzner", "ssh-key", name, Spec::SshKey(spec)));
-                }
-                let families = families(&answers);
-                for family in &families {
-                    let name = format!("{id}-{}", family.as_str());
-                    let spec = PrimaryIp { family: *family, location: location.clone() };
-                    all.push(site.in_cloud("hetzner", "primary-ip", name, Spec::PrimaryIp(spec)));
-                }
-                let open = firewall::of_provider(site, &site.entry.id)?;
-                all.push(site.in_cloud("hetzner", "firewall", id.clone(), Spec::Firewall(Firewall { open })));
-                if let Some(size_gb) = answers.volume_gb {
-                    let spec = Volume { size_gb, location: location.clone(), format: "ext4" };
-                    all.push(site.in_cloud("hetzner", "volume", id.clone(), Spec::Volume(spec)));
-                }
-                let server = Server {
-                    size: answers.size.clone().unwrap_or(Size::AtLeast { cpu: 1, memory_gb: 1 }),
-                    location,
-                    image: answers.image.as_str().to_owned(),
-                    backups: answers.backups.unwrap_or(false),
-                    families,
-                    volume: answers.volume_gb.is_some(),
-                    admin: host.user.clone(),
-                    keys: host.keys.clone(),
-                    ceiling: site.playbook.budget.as_ref().map(|budget| budget.monthly),
-                };
-                all.push(site.in_cloud("hetzner", "server", id.clone(), Spec::Server(server)));
-                all.extend(own_host_key(site, &host, &id));
+            ServerProvider::Hetzner | ServerProvider::Digitalocean => {
+                all.extend(in_a_cloud(site, &answers, &host)?);
+                all.extend(own_host_key(site, &host, answers.provider.as_str(), &id));
                 let user =
                     User { name: host.user.clone(), shell: Some("/bin/bash".into()), groups: vec!["sudo".to_owned()] };
                 all.push(site.on_host(&host, "user", host.user.clone(), Spec::User(user)));
@@ -209,14 +194,85 @@ impl Step for ServerStep {
     }
 }
 
+/// The server and what it needs of its cloud, in an order in which it can be made.
+fn in_a_cloud(site: &Site<'_>, answers: &ServerAnswers, host: &HostAt) -> Result<Vec<Resource>, Problem> {
+    let cloud = answers.provider.as_str();
+    let id = site.entry.id.to_string();
+    let location = place(answers.provider, answers.location.as_deref().unwrap_or_default()).to_owned();
+    let families = families(answers);
+    let mut all = Vec::new();
+    for key in &host.keys {
+        let name = digest(key.as_bytes())[..8].to_owned();
+        let spec = SshKey { public_key: key.clone() };
+        all.push(site.in_cloud(cloud, "ssh-key", name, Spec::SshKey(spec)));
+    }
+    match answers.provider {
+        // Addresses of their own, made before their server.
+        ServerProvider::Hetzner => {
+            for family in &families {
+                let name = format!("{id}-{}", family.as_str());
+                let spec = PrimaryIp { family: *family, location: location.clone() };
+                all.push(site.in_cloud(cloud, "primary-ip", name, Spec::PrimaryIp(spec)));
+            }
+        }
+        _ => {
+            let spec = PrivateNetwork { location: location.clone() };
+            all.push(site.in_cloud(cloud, "private-network", id.clone(), Spec::PrivateNetwork(spec)));
+        }
+    }
+    let open = firewall::of_provider(site, &site.entry.id)?;
+    all.push(site.in_cloud(cloud, "firewall", id.clone(), Spec::Firewall(Firewall { open })));
+    if let Some(size_gb) = answers.volume_gb {
+        let spec = Volume { size_gb, location: location.clone(), format: "ext4" };
+        all.push(site.in_cloud(cloud, "volume", id.clone(), Spec::Volume(spec)));
+    }
+    let server = Server {
+        size: answers.size.clone().unwrap_or(Size::AtLeast { cpu: 1, memory_gb: 1 }),
+        location: location.clone(),
+        image: answers.image.as_str().to_owned(),
+        backups: answers.backups.unwrap_or(false),
+        families,
+        volume: answers.volume_gb.is_some(),
+        admin: host.user.clone(),
+        keys: host.keys.clone(),
+        ceiling: site.playbook.budget.as_ref().map(|budget| budget.monthly),
+    };
+    all.push(site.in_cloud(cloud, "server", id.clone(), Spec::Server(server)));
+    if answers.provider == ServerProvider::Digitalocean {
+        // A droplet's own address goes with it; this one stays.
+        let spec = ReservedIp { server: id.clone(), location };
+        all.push(site.in_cloud(cloud, "reserved-ip", format!("{id}-ipv4"), Spec::ReservedIp(spec)));
+    }
+    Ok(all)
+}
+
+/// Areas that mean a place at every cloud, so that a playbook moves from one to another by one word: area, Hetzner's
+/// name, DigitalOcean's name.
+const AREAS: &[(&str, &str, &str)] = &[
+    ("europe", "fsn1", "fra1"),
+    ("germany", "fsn1", "fra1"),
+    ("us-east", "ash", "nyc3"),
+    ("us-west", "hil", "sfo3"),
+    ("singapore", "sin", "sgp1"),
+];
+
+/// The provider's name of a place: what was said, or its place in the area that was said.
+fn place(provider: ServerProvider, said: &str) -> &str {
+    match AREAS.iter().find(|(area, _, _)| *area == said) {
+        Some((_, hetzner, _)) if provider == ServerProvider::Hetzner => hetzner,
+        Some((_, _, digitalocean)) => digitalocean,
+        None => said,
+    }
+}
+
 /// The way from the host key that was handed over at creation, and has been in other hands, to one that
 /// was born on the host: made there, vouched for by the provider beside the first, taken into use, and from
 /// then on the only one. At every moment the provider vouches for the key sshd shows.
-fn own_host_key(site: &Site<'_>, host: &HostAt, id: &str) -> Vec<Resource> {
+fn own_host_key(site: &Site<'_>, host: &HostAt, cloud: &'static str, id: &str) -> Vec<Resource> {
     let step = &site.entry.id;
     let vouch = |name: &str, key: &str, what: VouchFor| {
         let spec = Vouch { server: id.to_owned(), fingerprint: site.output(step, key), what };
-        site.in_cloud("hetzner", "vouch", format!("{id}/{name}"), Spec::Vouch(spec))
+        site.in_cloud(cloud, "vouch", format!("{id}/{name}"), Spec::Vouch(spec))
     };
     let used = KeyInUse { fingerprint: site.output(step, "vouched_key") };
     vec![
@@ -233,7 +289,7 @@ pub fn host_at(site: &Site<'_>, entry: &Entry) -> Result<HostAt, Problem> {
     let keys = answers.keys.iter().map(|key| without_comment(key)).collect();
     let step = entry.id.clone();
     Ok(match answers.provider {
-        ServerProvider::Hetzner => HostAt {
+        ServerProvider::Hetzner | ServerProvider::Digitalocean => HostAt {
             address: site.output(&step, "address"),
             port: 22,
             user: answers.admin.unwrap_or_else(|| "deploy".to_owned()),
@@ -278,13 +334,10 @@ fn check_provider(entry: &Entry, answers: &ServerAnswers) -> Result<(), Problem>
     ];
     // The first two of each are needed.
     let (wanted, others) = match answers.provider {
-        ServerProvider::Hetzner => (&of_clouds[..2], &of_existing[..]),
+        ServerProvider::Hetzner | ServerProvider::Digitalocean => (&of_clouds[..2], &of_existing[..]),
         ServerProvider::Existing => (&of_existing[..2], &of_clouds[..]),
     };
-    let provider = match answers.provider {
-        ServerProvider::Hetzner => "hetzner",
-        ServerProvider::Existing => "existing",
-    };
+    let provider = answers.provider.as_str();
     if let Some((missing, _)) = wanted.iter().find(|(_, given)| !given) {
         return Err(Problem::new(entry.at.clone(), format!("missing field `{missing}`"))
             .hint(format!("a server of provider `{provider}` needs `{missing}`")));
@@ -292,6 +345,11 @@ fn check_provider(entry: &Entry, answers: &ServerAnswers) -> Result<(), Problem>
     if let Some((extra, _)) = others.iter().find(|(_, given)| *given) {
         return Err(Problem::new(entry.place_of(extra), format!("`{extra}` means nothing to provider `{provider}`"))
             .hint("take the line out, or change the provider"));
+    }
+    if answers.provider == ServerProvider::Digitalocean && answers.ipv4 == Some(false) {
+        return Err(Problem::new(entry.place_of("ipv4"), "a droplet without IPv4")
+            .expected("`ipv4` to be left out")
+            .hint("DigitalOcean gives every droplet an IPv4 address"));
     }
     if let Some(location) = &answers.location
         && !location.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')

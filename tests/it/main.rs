@@ -11,6 +11,8 @@ mod bare;
 mod binary;
 /// The provider `cloudflare` against its simulator: what is ours, what is not, and what the two do to each other.
 mod cloudflare;
+/// What every provider must do like all others, against its simulator: one suite, the same bad days for each.
+mod contract;
 /// Changes that would lock us out, on real local hosts: each is undone by the host itself.
 mod guards;
 /// The official command-line client of Hetzner against our simulator.

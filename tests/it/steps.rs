@@ -55,7 +55,7 @@ fn every_playbook_we_ship_can_be_carried_out() {
         addresses.dedup();
         assert_eq!(addresses.len(), resources.len(), "no address twice");
     }
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 5);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use toml_edit::{Array, DocumentMut, value};
 use crate::model::failure::{Failure, Kind};
 use crate::model::playbook::Playbook;
 use crate::model::system::System;
+use crate::model::value::Input;
 use crate::rehearsal::clouds::APIS;
 use crate::rehearsal::machines::{Arrival, Birth, Machines};
 use crate::steps::app::AppAnswers;
@@ -64,11 +65,16 @@ pub(super) fn adapt(
                         births.push(birth(id, address, entry.id.as_str(), user, &public, &host_key, answers.image)?);
                         notes.push(format!("a local host takes the place of the existing server `{}`", entry.id));
                     }
-                    ServerProvider::Hetzner => notes.push(format!(
-                        "modelled: `{}` is a local host; hetzner's API, its firewall, backups and volumes are simulated",
-                        entry.id
+                    cloud => notes.push(format!(
+                        "modelled: `{}` is a local host; {}'s API, its firewall, backups and volumes are simulated",
+                        entry.id,
+                        cloud.as_str()
                     )),
                 }
+            }
+            "proxy" if entry.answers::<ProxyAnswers>().is_ok_and(|proxy| is_proxied(playbook, proxy.on.as_str())) => {
+                notes
+                    .push("modelled: certificates come from a simulated origin authority that really signs".to_owned());
             }
             "proxy" if entry.answers::<ProxyAnswers>().is_ok() => {
                 table["tls"] = value("internal");
@@ -154,8 +160,27 @@ pub(super) fn domains(playbook: &Playbook) -> Vec<String> {
     playbook.domain.clone().into_iter().chain(of_steps).collect()
 }
 
+/// Do visitors of this server come through a proxy in front of it?
+fn is_proxied(playbook: &Playbook, server: &str) -> bool {
+    dns_of(playbook, server).any(|dns| dns.proxied)
+}
+
+/// The steps `dns` whose names lead to this server.
+fn dns_of<'a>(playbook: &'a Playbook, server: &'a str) -> impl Iterator<Item = DnsAnswers> + 'a {
+    let steps = playbook.steps.iter().filter(|entry| entry.kind == "dns");
+    steps
+        .filter_map(|entry| entry.answers::<DnsAnswers>().ok())
+        .filter(move |dns| dns.to.as_ref().is_some_and(|to| to.as_str() == server))
+}
+
 /// A site visitors can see.
 pub(super) struct Site {
+    /// Does it come with records?
+    pub named: bool,
+    /// Do visitors come through a proxy in front of the server?
+    pub proxied: bool,
+    /// The step `database` whose address its app is given.
+    pub database: Option<String>,
     /// Its name.
     pub host: String,
     /// The step that made its server.
@@ -176,7 +201,16 @@ pub(super) fn sites(playbook: &Playbook) -> Vec<Site> {
         .filter_map(|app| {
             let server = playbook.step(app.on.as_str()).and_then(|entry| entry.answers::<ServerAnswers>().ok());
             let address = server.and_then(|server| server.address).map(|ip| ip.to_string());
-            Some(Site { host: app.host?, server: app.on.to_string(), address })
+            let database = app.env.values().find_map(|input| match input {
+                Input::Output(key) if key.name == "url" => {
+                    let entry = playbook.step(key.step.as_str()).filter(|entry| entry.kind == "database");
+                    entry.map(|entry| entry.id.to_string())
+                }
+                _ => None,
+            });
+            let server = app.on.to_string();
+            let named = dns_of(playbook, &server).next().is_some();
+            Some(Site { named, proxied: is_proxied(playbook, &server), database, host: app.host?, server, address })
         })
         .collect()
 }

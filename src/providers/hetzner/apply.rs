@@ -1,8 +1,6 @@
 //! Changing a Hetzner project.
 
-use data_encoding::BASE32_NOPAD;
 use serde_json::{Value, json};
-use ssh_key::Fingerprint;
 
 use crate::model::access::VouchFor;
 use crate::model::cloud;
@@ -10,6 +8,7 @@ use crate::model::diff::{FieldChange, ReadyChange, Verb};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Resource, Spec};
+use crate::providers::first_boot::to_label;
 use crate::providers::hetzner::api::Hcloud;
 use crate::providers::hetzner::observe::Project;
 use crate::providers::hetzner::wire::{BORN_KEY, HOST_KEY, Labelled, OWNER};
@@ -127,14 +126,12 @@ async fn vouch(api: Hcloud<'_>, resource: &Resource) -> Result<(), Failure> {
     let project = Project::load(api, &["server"], Some(resource.owner.as_str())).await?;
     let name = format!("{}-{}", resource.owner, spec.server);
     let server = project.servers.iter().find(|server| server.name == name).ok_or_else(|| not_ours(resource))?;
-    let trouble = |e: ssh_key::Error| Failure::new(Kind::Failed, "not a fingerprint").because(e);
-    let fingerprint: Fingerprint = spec.fingerprint.to_string().parse().map_err(trouble)?;
     let label = match spec.what {
         VouchFor::Used => HOST_KEY,
         VouchFor::Born => BORN_KEY,
     };
     let mut labels = server.labels.clone();
-    labels.insert(label.to_owned(), BASE32_NOPAD.encode(fingerprint.as_bytes()));
+    labels.insert(label.to_owned(), to_label(&spec.fingerprint.to_string())?);
     api.put(&format!("/servers/{}", server.id), json!({ "labels": labels })).await?;
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! Looking at a Hetzner project: one list call per kind, side by side.
 
-use data_encoding::{BASE32_NOPAD, BASE64_NOPAD};
-
 use crate::model::access::{Vouch, VouchFor};
 use crate::model::cloud;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
 use crate::model::resource::{Address, Fields, Observed, Owned, Resource, Spec};
 use crate::model::value::Value;
+use crate::providers::first_boot::from_label;
 use crate::providers::hetzner::api::Hcloud;
 use crate::providers::hetzner::sizes::satisfies;
 use crate::providers::hetzner::wire::{
@@ -197,8 +196,7 @@ fn in_words(rule: &Rule) -> String {
 
 /// The fingerprint a label of a server holds.
 pub(super) fn fingerprint(server: &Server, label: &str) -> Option<String> {
-    let digest = BASE32_NOPAD.decode(server.labels.get(label)?.to_uppercase().as_bytes()).ok()?;
-    Some(format!("SHA256:{}", BASE64_NOPAD.encode(&digest)))
+    from_label(server.labels.get(label)?)
 }
 
 /// Every host key the labels vouch for: one, or two with a space between while one gives way to the other.

@@ -1,9 +1,6 @@
 //! Making and changing servers at Hetzner.
 
-use data_encoding::BASE32_NOPAD;
-use rand_core::OsRng;
 use serde_json::{Value, json};
-use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
 
 use crate::model::catalog::Plan;
 use crate::model::cloud;
@@ -11,11 +8,15 @@ use crate::model::diff::FieldChange;
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::Resource;
+use crate::providers::first_boot::FirstBoot;
 use crate::providers::hetzner::api::{Denied, Hcloud};
 use crate::providers::hetzner::apply::{id_of, labels, not_ours};
 use crate::providers::hetzner::observe::Project;
 use crate::providers::hetzner::sizes;
 use crate::providers::hetzner::wire::{HOST_KEY, Server};
+
+/// The longest user data the API takes.
+const USER_DATA: usize = 32 << 10;
 
 /// Orders a server, put together from what is there. Gives the API's answer, whose actions are still open.
 pub(super) async fn create(
@@ -43,36 +44,9 @@ pub(super) async fn create(
         }
     }
 
-    // The key is made here and handed over, so that the first connection is already verified.
-    let trouble = |e: ssh_key::Error| Failure::new(Kind::Failed, "cannot make a host key").because(e);
-    let host_key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(trouble)?;
-    let private = host_key.to_openssh(LineEnding::LF).map_err(trouble)?;
-    let public = host_key.public_key().to_openssh().map_err(trouble)?;
-    let fingerprint = host_key.fingerprint(HashAlg::Sha256);
+    let boot = FirstBoot::of(spec, USER_DATA)?;
     let mut labels = labels(resource);
-    labels[HOST_KEY] = BASE32_NOPAD.encode(fingerprint.as_bytes()).into();
-    let user_data = format!(
-        "#cloud-config\n{:#}\n",
-        json!({
-            "ssh_deletekeys": true,
-            "ssh_genkeytypes": [],
-            "ssh_keys": { "ed25519_private": &*private, "ed25519_public": public },
-            "disable_root": true,
-            "ssh_pwauth": false,
-            "users": [{
-                "name": spec.admin,
-                "groups": "sudo",
-                "shell": "/bin/bash",
-                "sudo": "ALL=(ALL) NOPASSWD:ALL",
-                "lock_passwd": true,
-                "ssh_authorized_keys": spec.keys,
-            }],
-        })
-    );
-    if user_data.len() > 32 << 10 {
-        return Err(Failure::new(Kind::Failed, "the server's first instructions are longer than hetzner takes")
-            .hint("list fewer keys in the step `server`"));
-    }
+    labels[HOST_KEY] = boot.label.into();
 
     let mut last: Option<Failure> = None;
     for (plan, here) in catalog.candidates(&spec.size, &spec.location)? {
@@ -87,7 +61,7 @@ pub(super) async fn create(
         let body = json!({
             "name": name, "server_type": plan.name, "image": spec.image, "location": spec.location,
             "ssh_keys": keys, "firewalls": firewalls, "volumes": volumes, "automount": false,
-            "labels": labels, "user_data": user_data, "public_net": public_net, "start_after_create": true,
+            "labels": labels, "user_data": boot.user_data, "public_net": public_net, "start_after_create": true,
         });
         match api.post("/servers", Some(body)).await {
             Ok(answer) => return Ok(answer),

@@ -53,6 +53,27 @@ pub(super) fn supabase(site: &Site<'_>, answers: &DatabaseAnswers, password: Nam
     Ok(all)
 }
 
+/// A Neon project.
+pub(super) fn neon(site: &Site<'_>, answers: &DatabaseAnswers, password: Name) -> Resource {
+    let [least, most] = answers.compute.clone().unwrap_or_else(|| ["0.25".to_owned(), "0.25".to_owned()]);
+    let plain = |units: &str| units.parse::<rust_decimal::Decimal>().unwrap_or_default().normalize().to_string();
+    let wishes = Fields::from([
+        ("version", answers.version.unwrap_or(17).to_string().into()),
+        ("smallest", plain(&least).into()),
+        ("largest", plain(&most).into()),
+        ("sleeps_after", answers.sleeps_after.unwrap_or(300).to_string().into()),
+        ("most_gb", answers.most_gb.map_or_else(|| "no limit".to_owned(), |most| most.to_string()).into()),
+    ]);
+    let project = Project {
+        organization: answers.organization.clone(),
+        region: answers.region.clone().unwrap_or_default(),
+        password,
+        secrets: vec![],
+        wishes,
+    };
+    site.in_cloud("neon", "project", site.entry.id.to_string(), Spec::Project(project))
+}
+
 /// The addresses of the servers it may be reached from.
 fn addresses(site: &Site<'_>, answers: &DatabaseAnswers) -> Result<Vec<Value>, Problem> {
     let servers = site.playbook.steps.iter().filter(|entry| entry.kind == "server");
