@@ -1,10 +1,12 @@
 //! The command line: what was typed, and what it means.
 
 pub mod audit;
+pub mod cost;
 pub mod go;
 pub mod load;
 pub mod login;
 pub mod rehearse;
+pub mod secrets;
 pub mod simulate;
 
 use std::collections::BTreeMap;
@@ -107,6 +109,18 @@ enum Cmd {
         /// The playbook
         file: PathBuf,
     },
+    /// Show what a month costs: of a playbook, or of a server of some size at every provider
+    Cost {
+        /// The playbook
+        #[arg(required_unless_present_all = ["cpu", "memory"], conflicts_with_all = ["cpu", "memory"])]
+        file: Option<PathBuf>,
+        /// Processor cores, at least
+        #[arg(long, requires = "memory", value_parser = clap::value_parser!(u32).range(1..=1024))]
+        cpu: Option<u32>,
+        /// Memory in gigabytes, at least
+        #[arg(long, requires = "cpu", value_parser = clap::value_parser!(u32).range(1..=16384))]
+        memory: Option<u32>,
+    },
     /// Do it all on this machine, with simulated clouds and a real local host; costs nothing
     Rehearse {
         /// The playbook
@@ -117,6 +131,9 @@ enum Cmd {
         /// Use stand-in images without asking whether a registry can be reached
         #[arg(long)]
         stand_ins: bool,
+        /// Let what takes its time in a cloud take it here, too, instead of a moment
+        #[arg(long)]
+        real_time: bool,
     },
     /// Serve simulated clouds on the loopback address; prints a line of URLs and tokens when ready
     Simulate {
@@ -126,6 +143,11 @@ enum Cmd {
         /// Make every simulated server a real local host; needs Docker
         #[arg(long)]
         hosts: bool,
+    },
+    /// Keep, list, import and export a playbook's secrets
+    Secrets {
+        #[command(subcommand)]
+        verb: secrets::Verb,
     },
     /// List earlier runs
     Runs {
@@ -201,10 +223,15 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         }
         Cmd::Ssh { file, step, command } => login::login(&settings(&cli.globals)?, &file, step.as_deref(), &command),
         Cmd::Audit { file } => audit::audit(&settings(&cli.globals)?, &file),
-        Cmd::Rehearse { file, keep, stand_ins } => {
-            rehearse::rehearse(&settings(&cli.globals)?, &file, rehearse::Wishes { keep, stand_ins })
+        Cmd::Cost { file: Some(file), .. } => cost::of_playbook(&settings(&cli.globals)?, &file),
+        Cmd::Cost { cpu, memory, .. } => {
+            cost::of_size(&settings(&cli.globals)?, cpu.unwrap_or_default(), memory.unwrap_or_default())
+        }
+        Cmd::Rehearse { file, keep, stand_ins, real_time } => {
+            rehearse::rehearse(&settings(&cli.globals)?, &file, rehearse::Wishes { keep, stand_ins, real_time })
         }
         Cmd::Simulate { apis, hosts } => simulate::simulate(&apis, hosts),
+        Cmd::Secrets { verb } => secrets::secrets(&settings(&cli.globals)?, verb),
         Cmd::Runs { playbook } => {
             list_runs(&disk::state_folder()?, playbook.as_deref(), cli.globals.json);
             Ok(0)

@@ -1,6 +1,7 @@
 //! The one loop: desired, observe, diff, approve, journal, apply, observe until nothing differs.
 //! `plan`, `check`, `apply` and `destroy` are that loop stopped at different places.
 
+mod chains;
 mod destroy;
 mod lanes;
 pub mod places;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -22,7 +24,7 @@ use crate::engine::teller::Teller;
 use crate::model::diff::{Change, Verb};
 use crate::model::event::{BillLine, ChangeView, Event, FailureView, Report, What};
 use crate::model::failure::{Failure, Kind};
-use crate::model::money::{PriceLine, totals};
+use crate::model::money::{PriceLine, over_budget};
 use crate::model::playbook::Playbook;
 use crate::model::resource::{Owned, Spec};
 use crate::model::value::Value;
@@ -110,6 +112,8 @@ pub struct Outcome {
     pub planned: usize,
     /// What everything costs per month, net.
     pub bill: Vec<BillLine>,
+    /// How long the longest chain of changes that wait for each other took, with the look before it.
+    pub chain: Option<Duration>,
 }
 
 impl Run {
@@ -130,7 +134,7 @@ impl Run {
         let (exists, bill) = if stopped_early { teller.exists() } else { (vec![], vec![]) };
         teller.finish(code, changes, failure.as_ref().map(FailureView::from), exists, bill);
         let (planned, bill) = teller.plan();
-        Outcome { code, changes, planned, bill }
+        Outcome { code, changes, planned, bill, chain: teller.chain() }
     }
 
     async fn go_to(&mut self, goal: Goal, teller: &Teller) -> Result<Reached, Failure> {
@@ -224,23 +228,7 @@ impl Run {
     }
 
     fn over_budget(&self, bill: &[PriceLine]) -> Option<Failure> {
-        let budget = self.playbook.budget.as_ref()?.money();
-        let over = |text: String| {
-            Some(Failure::new(Kind::Budget, text).hint("raise `budget`, or choose a smaller `size`; nothing was done"))
-        };
-        for sum in totals(bill) {
-            if sum.currency != budget.currency {
-                return over(format!("the bill is {sum} a month, which a budget in {} cannot judge", budget.currency));
-            }
-            if sum.amount > budget.amount {
-                let dearest = bill.iter().max_by_key(|line| line.monthly.amount)?;
-                return over(format!(
-                    "the plan costs {sum} a month, more than the budget of {budget}; the largest part is {} with {}",
-                    dearest.what, dearest.monthly
-                ));
-            }
-        }
-        None
+        over_budget(&self.playbook.budget, bill)
     }
 
     /// Checks, before anything is asked of the world, that every secret has a value and that a key to log

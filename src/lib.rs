@@ -7,6 +7,7 @@ pub mod cli;
 pub mod cupboard;
 pub mod doors;
 pub mod engine;
+pub mod estimate;
 pub mod front;
 pub mod model;
 pub mod probes;

@@ -21,6 +21,15 @@ use crate::model::failure::Failure;
 use crate::model::name::Name;
 use crate::model::resource::{Observed, Owned, Resource, Stock};
 
+/// What a token opens.
+#[derive(Debug, Default)]
+pub struct Account {
+    /// Whose account it is and what is in it, in words.
+    pub whose: String,
+    /// Rights that Landfall needs and the token does not have, as the provider calls them.
+    pub lacks: Vec<String>,
+}
+
 /// Who can observe and change a kind of resource.
 #[async_trait]
 pub trait Provider: Sync {
@@ -41,6 +50,12 @@ pub trait Provider: Sync {
         want: &[Resource],
         report: &Report,
     ) -> Result<Stock, Failure>;
+
+    /// Whose account the token in `doors` opens, and what it lacks; `None` where there are no tokens. Fails as `Human`
+    /// when the token is not accepted.
+    async fn check(&self, _doors: &Doors, _report: &Report) -> Option<Result<Account, Failure>> {
+        None
+    }
 
     /// What it sells, where it sells servers.
     async fn catalog(&self, _doors: &Doors, _report: &Report) -> Option<Result<Catalog, Failure>> {

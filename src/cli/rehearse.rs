@@ -24,7 +24,7 @@ use crate::model::event::{BillLine, Event, FailureView, VERSION, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
 use crate::rehearsal::clouds::{Clouds, Ground};
-use crate::rehearsal::hetzner::FAST;
+use crate::rehearsal::hetzner::{FAST, REAL};
 use crate::rehearsal::machines::{LocalHosts, Machines, StandIn};
 use crate::steps;
 use crate::text::duration;
@@ -36,6 +36,8 @@ pub struct Wishes {
     pub keep: bool,
     /// Use stand-in images whatever can be reached.
     pub stand_ins: bool,
+    /// Let what takes its time in a cloud take it here, too.
+    pub real_time: bool,
 }
 
 /// Rehearses the playbook at `path`: apply, apply again, check, look at it from outside, destroy, and see
@@ -93,7 +95,7 @@ impl Stage {
         let apis = playbook::apis(&original.playbook);
         let ground = Ground {
             machines: Some(machines.clone() as Arc<dyn Machines>),
-            pace: FAST,
+            pace: if wishes.real_time { REAL } else { FAST },
             domains: playbook::domains(&original.playbook),
             // This machine, as the hosts see it.
             databases: open_databases(&apis, vec![machines.address(1)]).await?,
@@ -135,6 +137,7 @@ impl Stage {
     async fn play(&self, show: &mut Show, stop: &Arc<AtomicBool>, wishes: Wishes) -> Result<(), Failure> {
         let applied = self.part(show, "apply", Goal::Apply, stop).await?;
         show.bill = applied.bill;
+        show.chain = applied.chain;
         let again = self.part(show, "apply again", Goal::Apply, stop).await?;
         show.probe("second apply", again.planned == 0, crate::text::count(again.planned, "change"))?;
         self.part(show, "check", Goal::Check, stop).await?;
@@ -150,7 +153,15 @@ impl Stage {
         for id in &self.existing {
             self.machines.bury(*id).await.map_err(|why| Failure::new(Kind::Failed, "a host stays").because(why))?;
         }
-        let left: Vec<String> = self.machines.left().await.into_iter().filter(|l| !l.starts_with("network ")).collect();
+        let mut left: Vec<String> = Vec::new();
+        // A cloud says that a server is gone while its machine is still being cleared away.
+        for _ in 0..100 {
+            left = self.machines.left().await.into_iter().filter(|l| !l.starts_with("network ")).collect();
+            if left.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         show.probe("containers and volumes left", left.is_empty(), list(&left))
     }
 
@@ -339,6 +350,7 @@ struct Show {
     seq: u64,
     parts: Vec<(&'static str, Duration)>,
     bill: Vec<BillLine>,
+    chain: Option<Duration>,
     begun: Instant,
     plain: front::plain::Plain,
 }
@@ -346,7 +358,7 @@ struct Show {
 impl Show {
     fn new(style: Style) -> Show {
         let plain = front::plain::Plain::new(matches!(style, Style::Plain { quiet: true }));
-        Show { style, seq: 0, parts: vec![], bill: vec![], begun: Instant::now(), plain }
+        Show { style, seq: 0, parts: vec![], bill: vec![], chain: None, begun: Instant::now(), plain }
     }
 
     fn tell(&mut self, event: What) {
@@ -374,6 +386,13 @@ impl Show {
             let parts: Vec<String> =
                 self.parts.iter().map(|(name, took)| format!("{name} {}", duration(*took))).collect();
             front::print(&format!("\nrehearsed: {}\n", parts.join(", ")));
+            if let (Some(chain), Some((_, took))) = (self.chain, self.parts.first()) {
+                let ratio = took.as_secs_f64() / chain.as_secs_f64().max(0.001);
+                front::print(&format!(
+                    "what had to wait for each other in it: {}; the whole took {ratio:.2} times that\n",
+                    duration(chain)
+                ));
+            }
             if !self.bill.is_empty() {
                 front::print(&format!("for real it {}", front::plan::render_bill(&self.bill).trim_start()));
             }

@@ -3,15 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::time::Instant;
+
 use tokio::task::JoinSet;
 
 use crate::engine::Run;
+use crate::engine::chains::Chains;
 use crate::engine::settle::settle;
 use crate::engine::survey::{Lane, Survey, lane_of};
 use crate::engine::teller::Teller;
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Address, Observed, Resource};
-use crate::providers;
+use crate::model::value::Outputs;
+use crate::{providers, steps};
 
 /// Makes everything as it is wanted.
 pub(super) async fn carry_out(
@@ -20,6 +24,8 @@ pub(super) async fn carry_out(
     allowed: BTreeSet<String>,
     teller: &Teller,
 ) -> Result<(), Failure> {
+    let unknown = steps::desired(&run.playbook, &Outputs::new(), &run.sources).unwrap_or_default();
+    let mut chains = Chains::of(&unknown);
     let mut settled: BTreeSet<Address> = BTreeSet::new();
     let mut busy: BTreeSet<Lane> = BTreeSet::new();
     let mut tasks = JoinSet::new();
@@ -37,18 +43,21 @@ pub(super) async fn carry_out(
                     .collect::<Option<Vec<_>>>();
                 let (doors, allowed, teller) = (run.doors.clone(), allowed.clone(), teller.clone());
                 busy.insert(lane.clone());
+                let begun = Instant::now();
                 tasks.spawn(async move {
                     let after = settle(provider, &doors, &batch, seen, &allowed, &teller).await;
-                    (lane, batch, after)
+                    (lane, batch, after, begun)
                 });
             }
         }
         let Some(ended) = tasks.join_next().await else { break };
-        let (lane, batch, after) =
+        let (lane, batch, after, begun) =
             ended.map_err(|e| Failure::new(Kind::Failed, "a part of the run broke off").because(e))?;
         busy.remove(&lane);
         match after {
             Ok(after) => {
+                chains.ended(&lane, &batch, &after, begun);
+                teller.note_chain(&chains);
                 for (resource, seen) in batch.iter().zip(after) {
                     survey.note(resource, seen);
                     settled.insert(resource.address.clone());

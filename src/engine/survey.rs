@@ -70,7 +70,20 @@ impl Survey {
                 text: format!("{failure}; it is looked at again after the changes in the cloud"),
             })?;
         }
+        // What a host says of one thing may be what another on it was only waiting for: that is looked at again.
+        let waited: Vec<Address> = survey
+            .wanted
+            .iter()
+            .filter(|r| hosts.contains(&r.address) && r.unknown().is_some())
+            .map(|r| r.address.clone())
+            .collect();
         survey.work_out(run)?;
+        let known_now = |resource: &&Resource| waited.contains(&resource.address) && resource.unknown().is_none();
+        let again: Vec<Address> = survey.wanted.iter().filter(known_now).map(|r| r.address.clone()).collect();
+        if !again.is_empty() {
+            survey.look(run, teller, goal, |resource| again.contains(&resource.address)).await?;
+            survey.work_out(run)?;
+        }
         for (address, seen) in &survey.seen {
             teller.note_existing(address, matches!(seen, Observed::Present { ours: true, .. }));
         }
@@ -203,7 +216,11 @@ impl Survey {
                     for (resource, seen) in resources.iter().zip(stock.seen) {
                         self.note(resource, seen);
                     }
-                    self.owned.extend(stock.owned);
+                    // A host may have been asked before.
+                    let known =
+                        |owned: &Owned| self.owned.iter().any(|k| k.id == owned.id && k.address == owned.address);
+                    let new: Vec<Owned> = stock.owned.into_iter().filter(|owned| !known(owned)).collect();
+                    self.owned.extend(new);
                     match (stock.bill, goal) {
                         (Ok(bill), _) => self.bill.extend(bill),
                         // What cannot be ordered matters only to those who would order it.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::cupboard::journal::Journal;
+use crate::engine::chains::Chains;
 use crate::model::event::{BillLine, Event, FailureView, Progress, Report, VERSION, What};
 use crate::model::failure::Failure;
 use crate::model::money::PriceLine;
@@ -32,9 +33,24 @@ struct Inner {
     exists: BTreeMap<Address, bool>,
     planned: usize,
     bill: Vec<PriceLine>,
+    /// How long the run took until there was a plan.
+    first_look: Duration,
+    chain: Option<Duration>,
 }
 
 impl Teller {
+    /// Takes in how long the longest chain of changes is so far.
+    pub(super) fn note_chain(&self, chains: &Chains) {
+        let mut inner = self.inner();
+        let first_look = inner.first_look;
+        inner.chain = Some(chains.longest(first_look));
+    }
+
+    /// The longest chain of changes that had to wait for each other, if there were any, with the first look.
+    pub(super) fn chain(&self) -> Option<Duration> {
+        self.inner().chain
+    }
+
     /// A teller without a journal yet.
     pub(super) fn new(events: mpsc::UnboundedSender<Event>, stop: Arc<AtomicBool>) -> Teller {
         let inner = Inner {
@@ -48,6 +64,8 @@ impl Teller {
             exists: BTreeMap::new(),
             planned: 0,
             bill: vec![],
+            first_look: Duration::ZERO,
+            chain: None,
         };
         Teller { inner: Arc::new(Mutex::new(inner)), stop }
     }
@@ -111,6 +129,7 @@ impl Teller {
     pub(super) fn note_plan(&self, changes: usize, bill: &[PriceLine]) {
         let mut inner = self.inner();
         inner.planned = changes;
+        inner.first_look = inner.begun.elapsed();
         inner.bill = bill.to_vec();
     }
 

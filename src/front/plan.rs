@@ -94,8 +94,12 @@ pub fn render_bill(bill: &[BillLine]) -> String {
 }
 
 fn currencies(bill: &[BillLine]) -> Vec<String> {
-    let mut all: Vec<String> = bill.iter().map(|line| line.currency.clone()).collect();
-    all.dedup();
+    let mut all: Vec<String> = Vec::new();
+    for line in bill {
+        if !all.contains(&line.currency) {
+            all.push(line.currency.clone());
+        }
+    }
     all
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::cloud::{self, IpFamily, Size};
 use crate::model::failure::{Failure, Kind};
-use crate::model::money::{Money, PriceLine};
+use crate::model::money::{Money, PriceLine, cents};
 use crate::model::name::nearest;
 use crate::model::resource::{Address, Resource, Spec};
 
@@ -168,7 +168,7 @@ impl Catalog {
         let mut lines = Vec::new();
         let mut add = |address: &Address, what: String, amount: Decimal| {
             if !amount.is_zero() {
-                let monthly = Money { amount, currency: self.currency.clone() };
+                let monthly = Money { amount: cents(amount), currency: self.currency.clone() };
                 lines.push(PriceLine { address: address.clone(), what, monthly });
             }
         };

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 
+use crate::model::failure::{Failure, Kind};
+use crate::model::playbook::Budget;
 use crate::model::resource::Address;
 
 /// An amount per month.
@@ -30,6 +32,48 @@ pub struct PriceLine {
     pub what: String,
     /// Net price per month.
     pub monthly: Money,
+}
+
+/// An amount to the cent, half a cent up.
+pub fn cents(amount: Decimal) -> Decimal {
+    amount.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero)
+}
+
+/// Why a bill is more than its budgets allow, if it is: with the line that breaks it, which is the first one that the
+/// budget has no room for. Without any budget, everything is allowed.
+pub fn over_budget(budgets: &[Budget], lines: &[PriceLine]) -> Option<Failure> {
+    if budgets.is_empty() {
+        return None;
+    }
+    for sum in totals(lines) {
+        let Some(budget) = budgets.iter().map(Budget::money).find(|budget| budget.currency == sum.currency) else {
+            let known: Vec<&str> = budgets.iter().map(|budget| budget.currency.as_str()).collect();
+            let text = format!("the bill is {sum} a month, which a budget in {} cannot judge", known.join(" and "));
+            return Some(Failure::new(Kind::Budget, text).hint(format!(
+                "add one, such as `budget = [{{ monthly = 40, currency = \"{}\" }}, {{ monthly = {}, currency = \"{}\" }}]`; \
+                 nothing was done",
+                known[0],
+                sum.amount.ceil(),
+                sum.currency
+            )));
+        };
+        let mut spent = Decimal::ZERO;
+        for line in lines.iter().filter(|line| line.monthly.currency == sum.currency) {
+            spent += line.monthly.amount;
+            if spent > budget.amount {
+                let text = format!(
+                    "the plan costs {sum} a month, more than the budget of {budget}: there is no room for {} with {}",
+                    line.what, line.monthly
+                );
+                let hint = "raise `budget`, or choose less, such as a smaller `size`; nothing was done";
+                // A later line may take something off again, such as compute that a plan includes.
+                if sum.amount > budget.amount {
+                    return Some(Failure::new(Kind::Budget, text).hint(hint));
+                }
+            }
+        }
+    }
+    None
 }
 
 /// Adds lines up by currency; different currencies are never added together.

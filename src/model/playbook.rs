@@ -25,8 +25,8 @@ pub struct Playbook {
     pub name: Name,
     /// The apex domain, if it has one.
     pub domain: Option<String>,
-    /// What it may cost.
-    pub budget: Option<Budget>,
+    /// What it may cost, in each currency at most once.
+    pub budget: Vec<Budget>,
     /// Its steps, in order.
     pub steps: Vec<Entry>,
 }
@@ -81,6 +81,56 @@ fn currency<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Erro
         false => Err(de::Error::custom(format!(
             "bad currency `{code}`, expected a code of three capital letters such as \"EUR\""
         ))),
+    }
+}
+
+/// One budget, or one for each currency.
+#[derive(Clone, Debug, Default)]
+pub struct Budgets(pub Vec<Budget>);
+
+impl<'de> Deserialize<'de> for Budgets {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Budgets, D::Error> {
+        struct OneOrMore;
+
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Budgets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("{ monthly = 40, currency = \"EUR\" }, or a list of such budgets in different currencies")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Budgets, A::Error> {
+                let budget = Budget::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(Budgets(vec![budget]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Budgets, A::Error> {
+                let mut all: Vec<Budget> = Vec::new();
+                while let Some(budget) = seq.next_element::<Budget>()? {
+                    if all.iter().any(|other| other.currency == budget.currency) {
+                        return Err(de::Error::custom(format!("two budgets in {}", budget.currency)));
+                    }
+                    all.push(budget);
+                }
+                Ok(Budgets(all))
+            }
+        }
+
+        from.deserialize_any(OneOrMore)
+    }
+}
+
+impl JsonSchema for Budgets {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Budgets".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let one = generator.subschema_for::<Budget>();
+        schemars::json_schema!({
+            "description": "What it may cost a month, net: one budget, or one for each currency.",
+            "anyOf": [one, { "type": "array", "items": one }]
+        })
     }
 }
 
@@ -177,7 +227,7 @@ impl Playbook {
             return Err(problems);
         }
         let domain = head.domain.map(Spanned::into_inner);
-        Ok(Playbook { name: head.name, domain, budget: head.budget, steps })
+        Ok(Playbook { name: head.name, domain, budget: head.budget.0, steps })
     }
 
     /// The step of this name.
@@ -193,7 +243,8 @@ struct Head {
     _schema: i64,
     name: Name,
     domain: Option<Spanned<String>>,
-    budget: Option<Budget>,
+    #[serde(default)]
+    budget: Budgets,
     /// Read and written by the cupboard; here only so that it is no unknown key.
     #[serde(default, rename = "lock")]
     _lock: std::collections::BTreeMap<Name, String>,

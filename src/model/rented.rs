@@ -3,6 +3,7 @@
 
 use rust_decimal::Decimal;
 
+use crate::model::money::cents;
 use crate::model::service::Project;
 
 /// When the prices here were read.
@@ -36,7 +37,7 @@ pub fn supabase(
     let size = spec.wishes.get("size").map_or_else(|| "micro".to_owned(), ToString::to_string);
     let known = SUPABASE_COMPUTE.iter().find(|(name, _)| *name == size).map(|(_, price)| Decimal::new(*price, 5));
     if let Some(hourly) = live(&format!("ci_{size}")).or(known) {
-        let monthly = (hourly * hours).round_dp(2);
+        let monthly = cents(hourly * hours);
         lines.push((format!("compute {size}: {HOURS} hours at {} USD", hourly.normalize()), monthly));
         if first {
             lines.push(("compute included in the plan".to_owned(), -monthly.min(Decimal::new(SUPABASE_CREDIT, 2))));
@@ -48,7 +49,7 @@ pub fn supabase(
         if let Some(hourly) = live(&variant).or(known) {
             lines.push((
                 format!("any moment of {days}: {HOURS} hours at {} USD", hourly.normalize()),
-                (hourly * hours).round_dp(2),
+                cents(hourly * hours),
             ));
         }
     }
@@ -66,6 +67,6 @@ pub fn neon(spec: &Project) -> Vec<(String, Decimal)> {
     if wish("sleeps_after").as_deref() != Some("-1") || units.is_zero() {
         return vec![];
     }
-    let amount = (Decimal::new(NEON_UNIT, 3) * Decimal::from(HOURS) * units).round_dp(2);
+    let amount = cents(Decimal::new(NEON_UNIT, 3) * Decimal::from(HOURS) * units);
     vec![(format!("compute of {} units that never sleeps: {HOURS} hours (price of {READ})", units.normalize()), amount)]
 }

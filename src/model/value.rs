@@ -99,6 +99,15 @@ impl Value {
         }
     }
 
+    /// The outputs in this value that are not known yet.
+    pub fn outputs(&self) -> Vec<&OutputKey> {
+        match self {
+            Value::Output(key) => vec![key],
+            Value::List(items) | Value::Joined(items) => items.iter().flat_map(Value::outputs).collect(),
+            Value::Bool(_) | Value::Int(_) | Value::Text(_) | Value::Secret(..) => vec![],
+        }
+    }
+
     /// The secrets in this value.
     pub fn secrets(&self) -> Vec<Name> {
         match self {

@@ -16,9 +16,9 @@ use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
 use crate::model::resource::{Observed, Owned, Resource, Spec, Stock};
-use crate::providers::Provider;
 use crate::providers::cloudflare::api::{API, Cf};
 use crate::providers::cloudflare::observe::Account;
+use crate::providers::{self, Provider};
 
 /// The provider itself.
 pub struct Cloudflare;
@@ -53,6 +53,10 @@ impl Provider for Cloudflare {
         let seen = want.iter().map(|resource| account.see(resource)).collect();
         // A zone on the free plan costs nothing, and no other is ever ordered.
         Ok(Stock { seen, owned: account.owned(playbook), bill: Ok(vec![]) })
+    }
+
+    async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {
+        Some(api::check(Cf::new(doors, report)).await)
     }
 
     async fn apply(

@@ -18,9 +18,9 @@ use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
 use crate::model::resource::{Observed, Owned, Resource, Stock};
-use crate::providers::Provider;
 use crate::providers::digitalocean::account::Account;
 use crate::providers::digitalocean::api::{API, Ocean};
+use crate::providers::{self, Provider};
 
 /// The provider itself.
 pub struct DigitalOcean;
@@ -59,6 +59,10 @@ impl Provider for DigitalOcean {
         let seen = want.iter().map(|resource| account.see(resource)).collect();
         let bill = catalog.map_or(Ok(vec![]), |catalog| account.bill(&catalog, want));
         Ok(Stock { seen, owned: account.owned(), bill })
+    }
+
+    async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {
+        Some(api::check(Ocean::new(doors, report)).await)
     }
 
     async fn catalog(&self, doors: &Doors, report: &Report) -> Option<Result<Catalog, Failure>> {

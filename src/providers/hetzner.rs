@@ -18,10 +18,10 @@ use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
 use crate::model::resource::{Observed, Owned, Resource, Stock};
-use crate::providers::Provider;
 use crate::providers::hetzner::api::{API, Hcloud};
 use crate::providers::hetzner::apply::KINDS;
 use crate::providers::hetzner::observe::Project;
+use crate::providers::{Account, Provider};
 
 /// The provider itself.
 pub struct Hetzner;
@@ -58,6 +58,10 @@ impl Provider for Hetzner {
             owned: project.owned(playbook),
             bill: sizes::bill(catalog, want, &project.servers),
         })
+    }
+
+    async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<Account, Failure>> {
+        Some(api::check(Hcloud::new(doors, report)).await)
     }
 
     async fn catalog(&self, doors: &Doors, report: &Report) -> Option<Result<Catalog, Failure>> {

@@ -13,8 +13,8 @@ use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
 use crate::model::resource::{Observed, Owned, Resource, Stock};
-use crate::providers::Provider;
 use crate::providers::neon::api::{API, NeonApi};
+use crate::providers::{self, Provider};
 
 /// The provider itself.
 pub struct Neon;
@@ -47,6 +47,10 @@ impl Provider for Neon {
         let owned = projects::load(api, playbook, want).await?;
         let seen = want.iter().map(|resource| projects::see(api, &owned, resource)).collect();
         Ok(Stock { seen, owned: projects::owned(&owned), bill: Ok(projects::bill(want)) })
+    }
+
+    async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {
+        Some(api::check(NeonApi::new(doors, report)).await)
     }
 
     async fn apply(

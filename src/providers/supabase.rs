@@ -15,9 +15,9 @@ use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
 use crate::model::resource::{Observed, Owned, Resource, Stock};
-use crate::providers::Provider;
 use crate::providers::supabase::account::Account;
 use crate::providers::supabase::api::{API, Supa};
+use crate::providers::{self, Provider};
 
 /// The provider itself.
 pub struct Supabase;
@@ -54,6 +54,10 @@ impl Provider for Supabase {
             seen.push(account.see(resource).await?);
         }
         Ok(Stock { seen, owned: account.owned(playbook), bill: account.bill(want).await })
+    }
+
+    async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {
+        Some(api::check(Supa::new(doors, report)).await)
     }
 
     async fn apply(

@@ -247,6 +247,14 @@ impl State {
             },
             ("DELETE", [name]) => {
                 self.tags.retain(|tag| tag != name);
+                // What had it is untagged, and stays.
+                for entry in
+                    self.droplets.values_mut().chain(self.volumes.values_mut()).chain(self.firewalls.values_mut())
+                {
+                    if let Some(tags) = entry["tags"].as_array_mut() {
+                        tags.retain(|tag| tag != name);
+                    }
+                }
                 Ok(gone())
             }
             ("POST" | "DELETE", [name, "resources"]) => {

@@ -22,7 +22,7 @@ use crate::rehearsal::machines::Machines;
 use crate::rehearsal::made_up;
 use crate::rehearsal::serve::{Answer, Request, Simulator};
 
-pub use crate::rehearsal::hetzner::servers::FAST;
+pub use crate::rehearsal::hetzner::servers::{FAST, REAL};
 
 /// The simulated API, for one project.
 pub struct Hetzner {

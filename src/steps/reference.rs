@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::model::playbook::{Budget, SCHEMA};
+use crate::model::playbook::{Budgets, SCHEMA};
 use crate::steps::hardening::Profile;
 use crate::steps::hardening::measures::MEASURES;
 use crate::steps::{STEPS, Step};
@@ -13,7 +13,7 @@ use crate::steps::{STEPS, Step};
 /// The JSON Schema of a playbook.
 pub fn schema() -> Value {
     let mut generator = generator();
-    let budget = generator.subschema_for::<Budget>().to_value();
+    let budget = generator.subschema_for::<Budgets>().to_value();
     let steps: Vec<Value> = STEPS.iter().map(|step| step_schema(*step, &mut generator)).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -235,7 +235,7 @@ fn in_a_cloud(site: &Site<'_>, answers: &ServerAnswers, host: &HostAt) -> Result
         volume: answers.volume_gb.is_some(),
         admin: host.user.clone(),
         keys: host.keys.clone(),
-        ceiling: site.playbook.budget.as_ref().map(|budget| budget.monthly),
+        ceiling: budget(site, answers.provider),
     };
     all.push(site.in_cloud(cloud, "server", id.clone(), Spec::Server(server)));
     if answers.provider == ServerProvider::Digitalocean {
@@ -244,6 +244,12 @@ fn in_a_cloud(site: &Site<'_>, answers: &ServerAnswers, host: &HostAt) -> Result
         all.push(site.in_cloud(cloud, "reserved-ip", format!("{id}-ipv4"), Spec::ReservedIp(spec)));
     }
     Ok(all)
+}
+
+/// The most a server may cost: the budget in the currency its provider sells in.
+fn budget(site: &Site<'_>, provider: ServerProvider) -> Option<rust_decimal::Decimal> {
+    let currency = if provider == ServerProvider::Hetzner { "EUR" } else { "USD" };
+    site.playbook.budget.iter().find(|budget| budget.currency == currency).map(|budget| budget.monthly)
 }
 
 /// Areas that mean a place at every cloud, so that a playbook moves from one to another by one word: area, Hetzner's

@@ -7,8 +7,14 @@
 mod bad_days;
 /// What tests on real local hosts have in common: a bare host, and a look or a change through the provider.
 mod bare;
+/// Bills against tables computed by hand.
+mod bills;
 /// The program itself, from outside: arguments, exit codes, output, the lock.
 mod binary;
+/// A whole run on a real local host with bad luck: no secret is found where it is not meant to be.
+mod canaries;
+/// Clients written by others against our simulators.
+mod clients;
 /// The provider `cloudflare` against its simulator: what is ours, what is not, and what the two do to each other.
 mod cloudflare;
 /// What every provider must do like all others, against its simulator: one suite, the same bad days for each.

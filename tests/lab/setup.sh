@@ -20,6 +20,8 @@ need hyperfine hyperfine
 need python3 python3
 [ -x /usr/bin/time ] || missing="$missing time"
 need dockerd docker.io
+need npm npm
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 if engine; then missing=$(printf '%s' "$missing" | sed 's/ docker\.io//'); fi
 
@@ -30,8 +32,13 @@ if [ -n "$missing" ]; then
     apt-get -qq -o DPkg::Lock::Timeout=300 update
     # From Debian 13 on, the command `docker` is a package of its own.
     if ! have docker && apt-cache show docker-cli >/dev/null 2>&1; then missing="$missing docker-cli"; fi
+    # Simulated databases are clusters of their own; one that runs all the time is not asked for.
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    fi
     # shellcheck disable=SC2086 # a list of package names
-    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing >/dev/null
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install --no-install-recommends $missing >/dev/null
 fi
 
 # Judges that come as Python packages, in an environment of their own.
@@ -47,6 +54,20 @@ if ! cmp -s "$(dirname "$0")/judges.txt" "$judges/installed"; then
     }
     "$judges/bin/pip" --quiet --disable-pip-version-check install --require-hashes --requirement "$(dirname "$0")/judges.txt"
     cp "$(dirname "$0")/judges.txt" "$judges/installed"
+fi
+
+# Clients written by others, which must work with our simulators.
+here=$(dirname "$0")/../clients
+clients=$(dirname "$0")/../../target/clients
+if ! cat "$here/requirements.txt" "$here/package-lock.json" | cmp -s - "$clients/installed"; then
+    echo "setup: installing other people's clients"
+    rm -rf "$clients"
+    mkdir -p "$clients"
+    python3 -m venv "$clients/venv"
+    "$clients/venv/bin/pip" --quiet --disable-pip-version-check install --require-hashes --requirement "$here/requirements.txt"
+    cp "$here/package.json" "$here/package-lock.json" "$clients/"
+    npm ci --prefix "$clients" --ignore-scripts --no-audit --no-fund --silent
+    cat "$here/requirements.txt" "$here/package-lock.json" >"$clients/installed"
 fi
 
 if ! engine; then

@@ -9,6 +9,7 @@ use crate::doors::Doors;
 use crate::doors::http::{Api, Call, Method};
 use crate::model::event::Report;
 use crate::model::failure::{Failure, Kind};
+use crate::providers::Account;
 
 /// Where the API is, and where tokens are made.
 pub(super) const API: Api = Api {
@@ -104,6 +105,41 @@ impl<'a> Cf<'a> {
             status => Err(denied(status, &reply.body, call.method, &call.path)),
         }
     }
+}
+
+/// Which zones the token opens, and which rights it lacks for the first of them.
+pub(super) async fn check(api: Cf<'_>) -> Result<Account, Failure> {
+    let verified: Value = api.get("/user/tokens/verify", &[]).await?;
+    if verified["status"] != "active" {
+        let status = verified["status"].as_str().unwrap_or("not active").to_owned();
+        return Err(Failure::new(Kind::Human, format!("the Cloudflare token is {status}")).hint(API.make_token));
+    }
+    let zones: Vec<Value> = match api.list("/zones", &[]).await {
+        Err(failure) if failure.kind == Kind::Human => {
+            return Ok(Account { whose: "no zone at all".to_owned(), lacks: vec!["Zone, Zone, Read".to_owned()] });
+        }
+        other => other?,
+    };
+    let mut lacks = Vec::new();
+    if let Some(id) = zones.first().and_then(|zone| zone["id"].as_str()) {
+        for path in [format!("/zones/{id}/dns_records"), format!("/zones/{id}/settings"), "/certificates".to_owned()] {
+            let mut call = Call::new(Method::Get, &path);
+            if path == "/certificates" {
+                call = call.query("zone_id", id);
+            }
+            match api.send(&call).await {
+                Err(failure) if failure.kind == Kind::Human => lacks.push(right_for(&path, Method::Get).to_owned()),
+                other => drop(other?),
+            }
+        }
+    }
+    let names: Vec<&str> = zones.iter().filter_map(|zone| zone["name"].as_str()).take(5).collect();
+    let whose = if names.is_empty() {
+        "an account without zones".to_owned()
+    } else {
+        format!("the zones {}", names.join(", "))
+    };
+    Ok(Account { whose, lacks })
 }
 
 fn parse<T: DeserializeOwned>(value: Value, path: &str) -> Result<T, Failure> {

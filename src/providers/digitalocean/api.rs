@@ -10,6 +10,7 @@ use crate::doors::Doors;
 use crate::doors::http::{Api, Call, Method};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
+use crate::providers::Account;
 
 /// Where the API is, and where tokens are made.
 pub(super) const API: Api = Api {
@@ -147,6 +148,28 @@ impl<'a> Ocean<'a> {
             status => Err(denied(status, &reply.body, call)),
         }
     }
+}
+
+/// Whose account the token opens, and which lists it may not read. Whether it may write is only told by writing.
+pub(super) async fn check(api: Ocean<'_>) -> Result<Account, Failure> {
+    let account: Value = api.get("/account", "account").await?;
+    let mut lacks = Vec::new();
+    for (path, scope) in [
+        ("/droplets", "droplet"),
+        ("/account/keys", "ssh_key"),
+        ("/firewalls", "firewall"),
+        ("/volumes", "block_storage"),
+        ("/reserved_ips", "reserved_ip"),
+        ("/vpcs", "vpc"),
+        ("/sizes", "sizes"),
+    ] {
+        let call = Call::new(Method::Get, path).query("page", 1).query("per_page", 1);
+        match api.send(&call).await {
+            Err(failure) if failure.kind == Kind::Human => lacks.push(scope.to_owned()),
+            other => drop(other?),
+        }
+    }
+    Ok(Account { whose: format!("the account of {}", account["email"].as_str().unwrap_or_default()), lacks })
 }
 
 fn parse<T: DeserializeOwned>(value: Value, path: &str) -> Result<T, Failure> {

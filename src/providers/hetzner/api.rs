@@ -12,6 +12,7 @@ use crate::doors::Doors;
 use crate::doors::http::{Api, Call, Method};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
+use crate::providers::Account;
 
 /// Where the API is, and where tokens are made.
 pub(super) const API: Api = Api {
@@ -266,6 +267,21 @@ fn denied(status: u16, code: &str, said: &str, error: &Value, call: &Call) -> Fa
         (410, _) => Failure::new(Kind::Failed, message).because(said).hint("install a newer landfall"),
         _ => Failure::new(Kind::Failed, message).because(said),
     }
+}
+
+/// Whose project the token opens, and whether it may write. An empty order tells the latter: one token is refused as
+/// read-only, the other because the order is empty.
+pub(super) async fn check(api: Hcloud<'_>) -> Result<Account, Failure> {
+    let servers: Vec<Value> = api.list("/servers", "servers", &[]).await?;
+    let lacks = match api.post("/ssh_keys", Some(serde_json::json!({}))).await {
+        Err(denied) if denied.code == "token_readonly" => vec!["Read & Write".to_owned()],
+        _ => vec![],
+    };
+    Ok(Account { whose: format!("a project with {}", servers_in_words(servers.len())), lacks })
+}
+
+fn servers_in_words(servers: usize) -> String {
+    if servers == 1 { "1 server".to_owned() } else { format!("{servers} servers") }
 }
 
 fn parse<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Failure> {

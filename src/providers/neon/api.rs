@@ -10,6 +10,7 @@ use crate::doors::Doors;
 use crate::doors::http::{Api, Call, Method};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
+use crate::providers::Account;
 
 /// Where the API is, and where tokens are made.
 pub(super) const API: Api = Api {
@@ -152,6 +153,14 @@ impl<'a> NeonApi<'a> {
             status => Err(denied(status, &reply.body, call)),
         }
     }
+}
+
+/// Whose key it is.
+pub(super) async fn check(api: NeonApi<'_>) -> Result<Account, Failure> {
+    let body = api.get("/users/me/organizations").await?;
+    let organizations = body["organizations"].as_array().cloned().unwrap_or_default();
+    let names: Vec<&str> = organizations.iter().filter_map(|organization| organization["id"].as_str()).collect();
+    Ok(Account { whose: format!("the organisations {}", names.join(", ")), lacks: vec![] })
 }
 
 /// Reads a part of an answer.

@@ -10,6 +10,7 @@ use crate::doors::Doors;
 use crate::doors::http::{Api, Call, Method};
 use crate::model::event::Report;
 use crate::model::failure::{Failure, Kind};
+use crate::providers::Account;
 
 /// Where the API is, and where tokens are made.
 pub(super) const API: Api = Api {
@@ -74,6 +75,15 @@ impl<'a> Supa<'a> {
             status => Err(denied(status, &reply.body, call)),
         }
     }
+}
+
+/// Which organisations the token sees.
+pub(super) async fn check(api: Supa<'_>) -> Result<Account, Failure> {
+    let organizations: Vec<Value> = api.get("/organizations").await?;
+    let names: Vec<&str> = organizations.iter().filter_map(|organization| organization["name"].as_str()).collect();
+    let whose =
+        if names.is_empty() { "no organisation".to_owned() } else { format!("the organisations {}", names.join(", ")) };
+    Ok(Account { whose, lacks: vec![] })
 }
 
 fn denied(status: u16, body: &Value, call: &Call) -> Failure {

@@ -87,7 +87,7 @@ impl Zone {
                 let Value::Object(item) = item else { continue };
                 let item = read_object(item, FIELDS, &format!("{list}[{index}]."))?;
                 let found = records.iter().find(|(_, r)| Some(&r["id"]) == item.get("id")).map(|(key, _)| *key);
-                let gone = || Refusal::new(404, 81044, "Record does not exist.");
+                let gone = || Refusal::new(400, 81044, "Record does not exist.");
                 let done = match list {
                     "posts" => self.post(&mut records, item)?,
                     "deletes" => records.remove(&found.ok_or_else(gone)?).unwrap_or_default(),

@@ -24,6 +24,7 @@ pub(super) struct Zone {
     settings: BTreeMap<&'static str, Value>,
     dnssec: &'static str,
     checks: u32,
+    paused: bool,
 }
 
 /// Settings of a new zone, as the specification gives their defaults, and the values they take.
@@ -61,6 +62,7 @@ impl Zone {
             settings,
             dnssec: "disabled",
             checks: 0,
+            paused: false,
         }
     }
 
@@ -71,7 +73,7 @@ impl Zone {
 
     pub(super) fn show(&self) -> Value {
         json!({
-            "id": self.id, "name": self.name, "status": self.status, "paused": false, "type": "full",
+            "id": self.id, "name": self.name, "status": self.status, "paused": self.paused, "type": "full",
             "development_mode": 0, "name_servers": self.servers, "original_name_servers": ["ns1.registrar.example"],
             "original_registrar": null, "original_dnshost": null, "created_on": self.created,
             "modified_on": self.created,
@@ -90,7 +92,8 @@ impl Zone {
                 Ok(ok(self.show()))
             }
             ("PATCH", []) => {
-                read_body(&request.body, &[("paused", Is::Flag, false), ("type", Is::Text, false)])?;
+                let body = read_body(&request.body, &[("paused", Is::Flag, false), ("type", Is::Text, false)])?;
+                self.paused = body.get("paused").and_then(Value::as_bool).unwrap_or(self.paused);
                 Ok(ok(self.show()))
             }
             ("PUT", ["activation_check"]) => {
@@ -114,6 +117,10 @@ impl Zone {
                     _ => {}
                 }
                 Ok(ok(self.show_dnssec()))
+            }
+            ("DELETE", ["dnssec"]) => {
+                self.dnssec = "disabled";
+                Ok(ok("".into()))
             }
             ("GET", ["settings"]) => Ok(ok(self.settings.keys().map(|id| self.setting(id)).collect())),
             ("GET", ["settings", id]) => match self.settings.contains_key(id) {

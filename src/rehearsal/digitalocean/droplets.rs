@@ -79,7 +79,18 @@ impl DigitalOcean {
                 let ids: Vec<String> = state.droplets.keys().filter(fits).cloned().collect();
                 list(ids.iter().map(|id| state.show_droplet(id)).collect(), "droplets", request)
             }
-            ("POST", []) => self.create_droplet(state, &request.body),
+            ("DELETE", []) => {
+                let tag = request.query("tag_name").ok_or_else(|| Refusal::unprocessable("tag_name must be given"))?;
+                let tagged =
+                    |droplet: &Value| droplet["tags"].as_array().is_some_and(|tags| tags.iter().any(|t| t == tag));
+                let ids: Vec<String> =
+                    state.droplets.iter().filter(|(_, droplet)| tagged(droplet)).map(|(id, _)| id.clone()).collect();
+                for id in ids {
+                    self.delete_droplet(state, &id);
+                }
+                Ok(gone())
+            }
+            ("POST", []) => self.create_droplets(state, &request.body),
             (_, [id, rest @ ..]) => {
                 if !state.droplets.contains_key(*id) {
                     return Err(Refusal::not_found());
@@ -87,10 +98,7 @@ impl DigitalOcean {
                 match (request.method.as_str(), rest) {
                     ("GET", []) => Ok(ok(json!({ "droplet": state.show_droplet(id) }))),
                     ("DELETE", []) => {
-                        state.remove_droplet(id);
-                        if let (Some(machines), Ok(id)) = (self.machines.clone(), id.parse::<i64>()) {
-                            tokio::spawn(async move { machines.bury(id).await });
-                        }
+                        self.delete_droplet(state, id);
                         Ok(gone())
                     }
                     ("GET", ["actions"]) => {
@@ -105,6 +113,38 @@ impl DigitalOcean {
             }
             _ => Err(Refusal::not_found()),
         }
+    }
+
+    fn delete_droplet(&self, state: &mut State, id: &str) {
+        state.remove_droplet(id);
+        if let (Some(machines), Ok(id)) = (self.machines.clone(), id.parse::<i64>()) {
+            tokio::spawn(async move { machines.bury(id).await });
+        }
+    }
+
+    /// One droplet, or up to ten that differ in their names only.
+    fn create_droplets(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
+        let mut body: Value = serde_json::from_slice(body)
+            .map_err(|_invalid| Refusal(400, "bad_request", "error parsing request body".into()))?;
+        let Some(names) = body.as_object_mut().and_then(|fields| fields.remove("names")) else {
+            return self.create_droplet(state, body.to_string().as_bytes());
+        };
+        let names = names.as_array().cloned().unwrap_or_default();
+        if names.is_empty() || names.len() > 10 || body["name"].is_string() {
+            return Err(Refusal::unprocessable("names must be a list of at most 10 names"));
+        }
+        let mut all = json!({ "droplets": [], "links": { "actions": [] } });
+        for name in names {
+            body["name"] = name;
+            let one = self.create_droplet(state, body.to_string().as_bytes())?.body.unwrap_or_default();
+            if let Some(droplets) = all["droplets"].as_array_mut() {
+                droplets.push(one["droplet"].clone());
+            }
+            if let Some(actions) = all["links"]["actions"].as_array_mut() {
+                actions.extend(one["links"]["actions"].as_array().cloned().unwrap_or_default());
+            }
+        }
+        Ok(answer(202, all))
     }
 
     fn create_droplet(&self, state: &mut State, body: &[u8]) -> Result<Answer, Refusal> {
@@ -226,6 +266,7 @@ impl DigitalOcean {
             ("size", Is::Text, false),
             ("disk", Is::Flag, false),
             ("backup_policy", Is::Object, false),
+            ("name", Is::Text, false),
         ];
         let body = read_body(body, &fields)?;
         let droplet = state.droplets.get(id).cloned().unwrap_or_default();
@@ -260,6 +301,22 @@ impl DigitalOcean {
                     }
                     entry["size_slug"] = size["slug"].clone();
                     entry["size"] = size;
+                }
+                None
+            }
+            "rename" => {
+                let name = body.get("name").cloned().ok_or_else(|| Refusal::unprocessable("name must be given"))?;
+                if let Some(entry) = state.droplets.get_mut(id) {
+                    entry["name"] = name;
+                }
+                None
+            }
+            "enable_ipv6" => {
+                if let Some(entry) = state.droplets.get_mut(id) {
+                    entry["ipv6"] = true.into();
+                    if let Some(features) = entry["features"].as_array_mut() {
+                        features.push("ipv6".into());
+                    }
                 }
                 None
             }

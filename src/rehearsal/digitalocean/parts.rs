@@ -83,6 +83,22 @@ impl State {
                         self.firewalls.remove(&id);
                         Ok(gone())
                     }
+                    ("POST" | "DELETE", ["rules"]) => {
+                        let fields = [("inbound_rules", Is::Objects, false), ("outbound_rules", Is::Objects, false)];
+                        let body = read_body(&request.body, &fields)?;
+                        for (list, rules) in body {
+                            let rules = rules.as_array().cloned().unwrap_or_default();
+                            if let Some(known) =
+                                self.firewalls.get_mut(&id).and_then(|entry| entry[&list].as_array_mut())
+                            {
+                                known.retain(|rule| !rules.contains(rule));
+                                if request.method == "POST" {
+                                    known.extend(rules);
+                                }
+                            }
+                        }
+                        Ok(gone())
+                    }
                     ("POST" | "DELETE", [list @ ("droplets" | "tags")]) => {
                         let field = if *list == "tags" { "tags" } else { "droplet_ids" };
                         let body = read_body(&request.body, &[(field, Is::References, true)])?;

@@ -355,3 +355,5 @@ impl PublicNet {
 
 /// How long a modelled action takes unless told otherwise.
 pub const FAST: Duration = Duration::from_millis(200);
+/// How long it takes where time is taken as the clouds do: a database project then comes up within a minute.
+pub const REAL: Duration = Duration::from_secs(12);

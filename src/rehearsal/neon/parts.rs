@@ -237,7 +237,13 @@ impl Project {
         match (method, rest) {
             ("GET", []) => Ok(ok(json!({ "project": self.value }))),
             ("PATCH", []) => self.change(&request.body),
-            ("GET", ["operations"]) => Ok(ok(json!({ "operations": self.show_operations(1000) }))),
+            ("GET", ["operations"]) => {
+                let limit = request.query("limit").and_then(|n| n.parse().ok()).unwrap_or(1000);
+                let skip: usize = request.query("cursor").and_then(|n| n.parse().ok()).unwrap_or(0);
+                let shown: Vec<Value> = self.show_operations(usize::MAX).into_iter().skip(skip).take(limit).collect();
+                let cursor = (skip + shown.len()).to_string();
+                Ok(ok(json!({ "operations": shown, "pagination": { "cursor": cursor } })))
+            }
             ("GET", ["operations", id]) => {
                 let found = self.operations.iter().find(|(operation, _)| operation["id"] == *id);
                 let (value, ends) = found.ok_or_else(|| not_found("operation"))?;
@@ -463,6 +469,14 @@ impl Project {
                 self.operate("start_compute", pace);
                 let body = json!({ "endpoint": endpoint, "operations": self.show_operations(1) });
                 Ok(Answer { status: 201, body: Some(body), headers: vec![] })
+            }
+            ("POST", [id, verb @ ("start" | "suspend" | "restart")]) => {
+                let found = self.endpoints.iter_mut().find(|endpoint| endpoint["id"] == *id);
+                let endpoint = found.ok_or_else(|| not_found("endpoint"))?;
+                endpoint["current_state"] = if *verb == "suspend" { "idle" } else { "active" }.into();
+                let endpoint = endpoint.clone();
+                self.operate(if *verb == "suspend" { "suspend_compute" } else { "start_compute" }, pace);
+                Ok(ok(json!({ "endpoint": endpoint, "operations": self.show_operations(1) })))
             }
             (method, [id]) => {
                 let Some(index) = self.endpoints.iter().position(|endpoint| endpoint["id"] == *id) else {

@@ -1,0 +1,237 @@
+//! `landfall secrets`: a playbook's secrets. Values come from standard input or a masked question, and go to standard
+//! output only with a second word.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::cli::Settings;
+use crate::cli::go::{doors, refuse, runtime};
+use crate::cli::load::{Cupboard, Loaded, load, vault};
+use crate::cupboard::vault::file::path_beside;
+use crate::cupboard::vault::memory::Memory;
+use crate::cupboard::vault::{Place, Vault};
+use crate::engine::Goal;
+use crate::front::{self, Style};
+use crate::model::event::{FailureView, Report};
+use crate::model::failure::{Failure, Kind};
+use crate::model::name::{NAME_RULE, Name};
+use crate::model::resource::Spec;
+use crate::model::secret::Secret;
+use crate::model::value::Outputs;
+use crate::providers::{self, Provider};
+use crate::steps;
+
+/// What to do with them.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Keep a secret; its value is read from standard input, or asked for. A cloud's token is checked first
+    Set {
+        /// The playbook
+        playbook: PathBuf,
+        /// What it is called, such as `hetzner-token`
+        name: String,
+        /// Keep it in the encrypted file beside the playbook, which is made if it is not there
+        #[arg(long, conflicts_with = "keyring")]
+        file: bool,
+        /// Keep it in the system's keyring
+        #[arg(long)]
+        keyring: bool,
+    },
+    /// List the secrets the playbook uses, and where each comes from; never their values
+    List {
+        /// The playbook
+        playbook: PathBuf,
+    },
+    /// Keep many secrets in the vault file: lines of `name = "value"` from standard input
+    Import {
+        /// The playbook
+        playbook: PathBuf,
+    },
+    /// Print every secret of the playbook in the open, in the form `import` reads
+    Export {
+        /// The playbook
+        playbook: PathBuf,
+        /// Yes, in the open
+        #[arg(long, required = true)]
+        reveal: bool,
+    },
+}
+
+/// Does it. Gives the exit code.
+pub fn secrets(settings: &Settings, verb: Verb) -> Result<u8, Failure> {
+    let path = match &verb {
+        Verb::Set { playbook, .. }
+        | Verb::List { playbook }
+        | Verb::Import { playbook }
+        | Verb::Export { playbook, .. } => playbook,
+    };
+    let loaded = match load(path) {
+        Ok(loaded) => loaded,
+        Err(refused) => return Ok(refuse(settings.style, refused)),
+    };
+    let vault = vault(&loaded.playbook.name, path);
+    match verb {
+        Verb::Set { playbook, name, file, keyring } => {
+            let place = match (file, keyring) {
+                (true, _) => Some(Place::File),
+                (_, true) => Some(Place::Keyring),
+                _ => None,
+            };
+            set(settings, &loaded, &vault, &playbook, &name, place)
+        }
+        Verb::List { .. } => list(settings, &loaded, &vault),
+        Verb::Import { playbook } => import(&vault, &playbook),
+        Verb::Export { .. } => export(&loaded, &vault),
+    }
+}
+
+fn name_of(text: &str) -> Result<Name, Failure> {
+    Name::parse(text).ok_or_else(|| {
+        Failure::new(Kind::Usage, format!("bad name `{text}`")).hint(format!("a secret's name is {NAME_RULE}"))
+    })
+}
+
+fn set(
+    settings: &Settings,
+    loaded: &Loaded,
+    vault: &Vault,
+    playbook: &Path,
+    name: &str,
+    place: Option<Place>,
+) -> Result<u8, Failure> {
+    let name = name_of(name)?;
+    let value = match std::io::stdin().is_terminal() {
+        true => front::plain::ask_masked(&format!("{name}:"), false)?,
+        false => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|e| Failure::new(Kind::Usage, "cannot read the value from standard input").because(e))?;
+            let line = text.strip_suffix('\n').unwrap_or(&text);
+            Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned())
+        }
+    };
+    if value.expose().is_empty() {
+        return Err(Failure::new(Kind::Usage, "the value is empty").hint("nothing was kept"));
+    }
+    let provider = providers::PROVIDERS.iter().find(|p| p.api().is_some_and(|api| api.token == name.as_str()));
+    if let Some(provider) = provider {
+        check(settings, loaded, *provider, &name, &value)?;
+    }
+    let kept = vault.keep(&name, value, place)?;
+    let at = match kept {
+        Place::File => format!("{} ({})", kept.as_str(), path_beside(playbook).display()),
+        _ => kept.as_str().to_owned(),
+    };
+    front::complain(&format!("kept `{name}` in the {at}\n"));
+    Ok(0)
+}
+
+/// Asks the provider about a token before it is kept. One that is refused is not kept; one that cannot be checked is.
+fn check(
+    settings: &Settings,
+    loaded: &Loaded,
+    provider: &'static dyn Provider,
+    name: &Name,
+    value: &Secret,
+) -> Result<(), Failure> {
+    let keys = Memory::over(loaded.cupboard.keys.clone(), [(name.clone(), value.expose().to_owned())]);
+    let cupboard = Cupboard { keys: Arc::new(keys), references: loaded.cupboard.references.clone() };
+    let doors = doors(settings, &cupboard, Goal::Plan);
+    let Some(checked) = runtime()?.block_on(provider.check(&doors, &Report::silent())) else { return Ok(()) };
+    match checked {
+        Ok(account) if account.lacks.is_empty() => {
+            front::complain(&format!("the token opens {}\n", account.whose));
+            Ok(())
+        }
+        Ok(account) => {
+            let hint = provider.api().map_or("", |api| api.make_token);
+            Err(Failure::new(
+                Kind::Human,
+                format!("the token opens {}, but lacks: {}", account.whose, account.lacks.join("; ")),
+            )
+            .hint(format!("{hint}; nothing was kept")))
+        }
+        Err(failure) if failure.kind == Kind::Unreachable => {
+            let text = front::plain::render_failure(&FailureView::from(&failure));
+            front::complain(&format!("the token could not be checked, and is kept all the same:\n{text}"));
+            Ok(())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Every secret the playbook uses: tokens of its clouds, secrets in its answers, and what is made for it.
+fn used(loaded: &Loaded) -> Result<BTreeSet<Name>, Failure> {
+    let wanted = steps::desired(&loaded.playbook, &Outputs::new(), &loaded.sources).map_err(|problems| {
+        let text: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+        Failure::new(Kind::Playbook, text.join("; "))
+    })?;
+    let mut names = BTreeSet::new();
+    for resource in &wanted {
+        let api = providers::find(resource.address.provider).and_then(|provider| provider.api());
+        names.extend(api.and_then(|api| Name::parse(api.token)));
+        names.extend(resource.spec.makes_secrets().into_iter().cloned());
+        names.extend(resource.spec.fields().values().flat_map(crate::model::value::Value::secrets));
+        if let Spec::Compose(spec) = &resource.spec {
+            names.extend(spec.secrets.iter().cloned());
+        }
+    }
+    Ok(names)
+}
+
+fn list(settings: &Settings, loaded: &Loaded, vault: &Vault) -> Result<u8, Failure> {
+    let mut names = used(loaded)?;
+    names.extend(vault.names_in_file()?);
+    for name in names {
+        let place = vault.find(&name)?.map(|(_, place)| place.as_str());
+        match settings.style {
+            Style::Json => front::print(&format!("{}\n", json!({ "type": "secret", "name": name, "place": place }))),
+            Style::Plain { .. } => front::print(&format!("{name:<32} {}\n", place.unwrap_or("missing"))),
+        }
+    }
+    Ok(0)
+}
+
+fn import(vault: &Vault, playbook: &Path) -> Result<u8, Failure> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|e| Failure::new(Kind::Usage, "cannot read standard input").because(e))?;
+    let table: BTreeMap<String, String> = toml::from_str(&text).map_err(|e| {
+        // The parser's own message would show the line.
+        let line = e.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        Failure::new(Kind::Usage, format!("line {line} is not of the form `name = \"value\"`")).hint("nothing was kept")
+    })?;
+    let mut names = Vec::new();
+    for (name, value) in table {
+        names.push((name_of(&name)?, value));
+    }
+    let count = names.len();
+    for (name, value) in names {
+        vault.keep(&name, Secret::new(value), Some(Place::File))?;
+    }
+    let path = path_beside(playbook);
+    front::complain(&format!("kept {} in {}\n", crate::text::count(count, "secret"), path.display()));
+    Ok(0)
+}
+
+fn export(loaded: &Loaded, vault: &Vault) -> Result<u8, Failure> {
+    let mut names = used(loaded)?;
+    names.extend(vault.names_in_file()?);
+    let mut table: BTreeMap<String, String> = BTreeMap::new();
+    for name in names {
+        if let Some((secret, _)) = vault.find(&name)? {
+            table.insert(name.to_string(), secret.expose().to_owned());
+        }
+    }
+    let text =
+        toml::to_string(&table).map_err(|e| Failure::new(Kind::Failed, "cannot write the secrets").because(e))?;
+    front::print(&text);
+    Ok(0)
+}
