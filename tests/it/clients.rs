@@ -3,7 +3,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::world::skipped;
+use crate::world::{skipped, told};
 
 /// The program's simulators, served until dropped.
 struct Simulated {
@@ -65,7 +65,7 @@ fn run(folder: &Path, api: &str, variables: &[(&str, String)]) {
     assert!(status.success(), "{api}:\n{out}\n{err}");
     let passed = out.lines().filter(|line| line.starts_with("ok ")).count();
     assert!(passed >= 10, "{api}: only {passed} checks:\n{out}");
-    println!("{api}: {passed} checks by a client of others");
+    told(&format!("{api}: {passed} checks by a client of others"));
 }
 
 #[test]

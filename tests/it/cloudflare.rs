@@ -7,7 +7,7 @@ use landfall::rehearsal::faults::{Fault, Trouble};
 use serde_json::{Value, json};
 
 use crate::openapi::judge;
-use crate::world::{World, ask, ground};
+use crate::world::{World, ask, ground, told};
 
 /// A world with an existing server, whose address is known, and the zone acme.dev.
 async fn world() -> World {
@@ -94,7 +94,7 @@ async fn records_are_made_in_one_batch_kept_changed_and_taken_away() {
     let (_, body) = ask(&world, "cloudflare", "GET", &path, None).await;
     assert_eq!(body["result"]["value"], "strict", "settings of the zone stay safe");
     let operations = judge(&world, "cloudflare");
-    println!("cloudflare: {} operations held against the specification: {operations:?}", operations.len());
+    told(&format!("cloudflare: {} operations held against the specification: {operations:?}", operations.len()));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use landfall::rehearsal::faults::{Fault, Trouble};
 use serde_json::{Value, json};
 
 use crate::openapi::judge;
-use crate::world::{Nowhere, Went, World, ask, ground, skipped};
+use crate::world::{Nowhere, Went, World, ask, ground, skipped, told};
 
 /// What one provider must do like all others, and how it is asked to.
 struct Contract {
@@ -171,10 +171,10 @@ async fn absent_create_present_keep_update_replace_delete_absent() {
         let again = world.go(&text, Goal::Destroy).await;
         assert_eq!((again.outcome.code, again.outcome.changes), (0, 0), "{}: {}", contract.api, again.failure());
         let operations = judge(&world, contract.api);
-        println!("{}: {} operations held against the official file", contract.api, operations.len());
+        told(&format!("{}: {} operations held against the official file", contract.api, operations.len()));
         checked += operations.len();
     }
-    println!("{checked} operations of five APIs held against the official files, requests and answers");
+    told(&format!("{checked} operations of five APIs held against the official files, requests and answers"));
 }
 
 /// The writes of a run in which everything goes well.
@@ -217,7 +217,7 @@ async fn whatever_happens_to_a_write_nothing_is_made_twice_and_the_next_run_conv
             }
         }
     }
-    println!("{met} faults met: 0 duplicates, 0 orphans");
+    told(&format!("{met} faults met: 0 duplicates, 0 orphans"));
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn a_list_that_lags_behind_does_not_make_anything_twice() {
             met += 1;
         }
     }
-    println!("{met} lagging looks: 0 duplicates");
+    told(&format!("{met} lagging looks: 0 duplicates"));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use landfall::model::failure::Kind;
 use landfall::rehearsal::faults::{Fault, Trouble};
 use serde_json::{Value, json};
 
-use crate::world::{Nowhere, Went, World};
+use crate::world::{Nowhere, Went, World, told};
 
 async fn world() -> World {
     World::with(Some(Arc::new(Nowhere))).await
@@ -90,7 +90,7 @@ async fn a_server_is_made_kept_changed_and_taken_away() {
     assert_eq!(holds(&world), Vec::<String>::new());
 
     let operations = judge(&world);
-    println!("{} operations held against the official specification: {operations:?}", operations.len());
+    told(&format!("{} operations held against the official specification: {operations:?}", operations.len()));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::bare::{Bare, hosts_are_asked_for, open_hosts};
 use crate::binary::landfall;
-use crate::world::World;
+use crate::world::{World, told};
 
 /// ssh-audit's own words on the host at `address`. `tests/lab/setup.sh` installs it; without it, the test fails.
 fn ssh_audit(address: &str, arguments: &[&str]) -> (bool, String) {
@@ -220,7 +220,7 @@ async fn a_strict_server_with_everything_on_it_satisfies_them_and_shows_no_other
     let (first, second) = (audit(), audit());
     assert!(first.contains("0 failures, 0 warnings") && first.contains(&format!("{index} of 100")), "{first}");
     assert!(!first.contains("before") && second.matches("as before").count() == 2, "{second}");
-    println!("Lynis: {} fresh ({} tests), {index} strict ({tests} tests)", fresh.0, fresh.1);
+    told(&format!("Lynis: {} fresh ({} tests), {index} strict ({tests} tests)", fresh.0, fresh.1));
     assert!(index >= 85 && index >= fresh.0 + 25, "Lynis: {} fresh, {index} strict", fresh.0);
     assert!(tests >= fresh.1 && tests >= 250, "no test was left out: {tests} of {}", fresh.1);
 
@@ -290,10 +290,10 @@ async fn strict_debian_12_and_ubuntu_satisfy_ssh_audit_and_open_scap() {
     );
     ubuntu.close().await;
     let (score, evaluated, failed) = open_scap(&debian).await;
-    println!(
+    told(&format!(
         "OpenSCAP, ANSSI intermediary, Debian 12: {score:.1} of 100 over {evaluated} rules, {} failed",
         failed.len()
-    );
+    ));
     assert!(score >= 80.0 && evaluated >= 165, "{score} over {evaluated} rules");
     let unexplained: Vec<&String> =
         failed.iter().filter(|rule| !exceptions().iter().any(|e| matches(e, rule))).collect();

@@ -1,6 +1,5 @@
 //! The one test binary. New tests go into the module whose sentence fits.
 #![expect(clippy::disallowed_types, reason = "tests start the program, and other people's, as a user would")]
-#![expect(clippy::print_stdout, reason = "a test that was skipped says so")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed, which is what it is for")]
 
 /// Bad days of a host: locks, full disks, mirrors, clocks and names that do not work.
@@ -32,6 +31,8 @@ mod hosts;
 mod identity;
 /// Outside judges of hardened hosts: ssh-audit, Lynis, OpenSCAP, and a port scan.
 mod judges;
+/// One changed word moves a server from one cloud to another.
+mod moving;
 /// The official OpenAPI files, and how requests and answers are held against them.
 mod openapi;
 /// Tables of playbooks that must be refused, and why.

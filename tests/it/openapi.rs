@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use landfall::rehearsal::serve::Exchange;
 use serde_json::{Value, json};
 
-use crate::world::{World, skipped};
+use crate::world::{World, skipped, told};
 
 /// The official file of each API.
 const FILES: &[(&str, &str)] = &[
@@ -316,6 +316,6 @@ fn what_the_files_get_wrong_is_in_them() {
         if let Some((method, path)) = operation.split_once(' ') {
             assert!(!spec.whole["paths"][path][method.to_lowercase()].is_null(), "{api}: there is no {operation}");
         }
-        println!("{api}: {operation}: not held against the file: {reason}");
+        told(&format!("{api}: {operation}: not held against the file: {reason}"));
     }
 }

@@ -7,7 +7,7 @@ use landfall::rehearsal::databases::Databases;
 use landfall::rehearsal::faults::{Fault, Trouble};
 
 use crate::openapi::judge;
-use crate::world::{World, ask, ground, skipped};
+use crate::world::{World, ask, ground, skipped, told};
 
 /// A world with one free and one paid organisation; `None`, said aloud, without PostgreSQL on this machine.
 async fn world() -> Option<World> {
@@ -85,7 +85,7 @@ async fn a_project_is_made_kept_and_taken_away_and_its_secrets_with_it() {
     assert_eq!(reference(&world), None);
     assert!(["password", "anon-key", "service-key"].iter().all(|s| secret(&world, &format!("database-{s}")).is_none()));
     let operations = judge(&world, "supabase");
-    println!("supabase: {} operations held against the specification: {operations:?}", operations.len());
+    told(&format!("supabase: {} operations held against the specification: {operations:?}", operations.len()));
 }
 
 #[tokio::test]

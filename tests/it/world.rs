@@ -103,6 +103,8 @@ pub(crate) struct World {
     pub(crate) losing_data: bool,
     /// What may be taken over.
     pub(crate) adopt: Vec<String>,
+    /// Shall what is no longer wanted go?
+    pub(crate) retire: bool,
 }
 
 /// What simulated clouds of a test stand on: no machines, no time to lose.
@@ -177,6 +179,7 @@ impl World {
             patience,
             losing_data: true,
             adopt: vec![],
+            retire: false,
         }
     }
 
@@ -225,7 +228,7 @@ impl World {
             state: self.state(),
             events: sender,
             commands,
-            wishes: Wishes { adopt: self.adopt.clone(), ..Wishes::default() },
+            wishes: Wishes { adopt: self.adopt.clone(), retire: self.retire },
             stop: Arc::new(AtomicBool::new(false)),
         };
         let outcome = run.go(goal).await;
@@ -251,10 +254,15 @@ impl World {
     }
 }
 
-/// Says that a test was skipped, and why: past the harness, which swallows what a passing test prints.
+/// Says that a test was skipped, and why.
 pub(crate) fn skipped(why: &str) {
+    told(&format!("SKIPPED: {why}"));
+}
+
+/// Says what was counted: past the harness, which swallows what a passing test prints.
+pub(crate) fn told(text: &str) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Writes a new key pair to `path` and `path.pub`.
