@@ -151,6 +151,11 @@ impl Run {
             return self.destroy(teller).await;
         }
         let survey = Survey::take(self, teller, goal).await?;
+        let is_wanted = |address: &&String| !survey.wanted.iter().any(|r| r.address.to_string() == **address);
+        if let Some(unknown) = self.wishes.adopt.iter().find(is_wanted) {
+            return Err(Failure::new(Kind::Usage, format!("the playbook wants nothing with the address `{unknown}`"))
+                .hint("give --adopt an address as `landfall plan` shows it; nothing was done"));
+        }
         let changes = survey.changes();
         let orphans = survey.orphans();
         // What is on a host goes with the step that put it there, not by itself.

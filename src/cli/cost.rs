@@ -167,9 +167,14 @@ pub fn of_size(settings: &Settings, cpu: u32, memory_gb: u32) -> Result<u8, Fail
                 None => None,
             };
             match now {
-                Some(now) => {
+                Some(Ok(now)) => {
                     live.push(old.provider.clone());
-                    catalogs.push(now?);
+                    catalogs.push(now);
+                }
+                // One provider that cannot be asked is no reason to be silent about the others.
+                Some(Err(failure)) => {
+                    front::complain(&front::plain::render_failure(&FailureView::from(&failure)));
+                    catalogs.push(old.clone());
                 }
                 None => catalogs.push(old.clone()),
             }

@@ -12,6 +12,8 @@ use serde_json::json;
 use crate::cli::Settings;
 use crate::cli::go::{doors, refuse, runtime};
 use crate::cli::load::{Cupboard, Loaded, load, vault};
+use crate::cupboard::disk;
+use crate::cupboard::lockline::LockLine;
 use crate::cupboard::vault::file::path_beside;
 use crate::cupboard::vault::memory::Memory;
 use crate::cupboard::vault::{Place, Vault};
@@ -20,6 +22,7 @@ use crate::front::{self, Style};
 use crate::model::event::{FailureView, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::{NAME_RULE, Name};
+use crate::model::playbook::Playbook;
 use crate::model::resource::Spec;
 use crate::model::secret::Secret;
 use crate::model::value::Outputs;
@@ -64,17 +67,6 @@ pub enum Verb {
 
 /// Does it. Gives the exit code.
 pub fn secrets(settings: &Settings, verb: Verb) -> Result<u8, Failure> {
-    let path = match &verb {
-        Verb::Set { playbook, .. }
-        | Verb::List { playbook }
-        | Verb::Import { playbook }
-        | Verb::Export { playbook, .. } => playbook,
-    };
-    let loaded = match load(path) {
-        Ok(loaded) => loaded,
-        Err(refused) => return Ok(refuse(settings.style, refused)),
-    };
-    let vault = vault(&loaded.playbook.name, path);
     match verb {
         Verb::Set { playbook, name, file, keyring } => {
             let place = match (file, keyring) {
@@ -82,12 +74,29 @@ pub fn secrets(settings: &Settings, verb: Verb) -> Result<u8, Failure> {
                 (_, true) => Some(Place::Keyring),
                 _ => None,
             };
-            set(settings, &loaded, &vault, &playbook, &name, place)
+            set(settings, &open(&playbook)?, &playbook, &name, place)
         }
-        Verb::List { .. } => list(settings, &loaded, &vault),
-        Verb::Import { playbook } => import(&vault, &playbook),
-        Verb::Export { .. } => export(&loaded, &vault),
+        Verb::Import { playbook } => import(settings, &open(&playbook)?, &playbook),
+        Verb::List { playbook } => match load(&playbook) {
+            Ok(loaded) => list(settings, &loaded, open(&playbook)?.as_ref()),
+            Err(refused) => Ok(refuse(settings.style, refused)),
+        },
+        Verb::Export { playbook, .. } => match load(&playbook) {
+            Ok(loaded) => export(settings, &loaded, open(&playbook)?.as_ref()),
+            Err(refused) => Ok(refuse(settings.style, refused)),
+        },
     }
+}
+
+/// The vault of the playbook at `path`, of which only the name must be right: what it names beside it may still be
+/// missing on a laptop where everything is brought back.
+fn open(path: &Path) -> Result<Arc<Vault>, Failure> {
+    let text = disk::read_playbook(path)?;
+    let playbook = Playbook::parse(&text).map_err(|problems| {
+        let text: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+        Failure::new(Kind::Playbook, text.join("; ")).hint("`landfall plan` shows where")
+    })?;
+    Ok(Arc::new(vault(&playbook.name, path)))
 }
 
 fn name_of(text: &str) -> Result<Name, Failure> {
@@ -98,8 +107,7 @@ fn name_of(text: &str) -> Result<Name, Failure> {
 
 fn set(
     settings: &Settings,
-    loaded: &Loaded,
-    vault: &Vault,
+    vault: &Arc<Vault>,
     playbook: &Path,
     name: &str,
     place: Option<Place>,
@@ -119,10 +127,7 @@ fn set(
     if value.expose().is_empty() {
         return Err(Failure::new(Kind::Usage, "the value is empty").hint("nothing was kept"));
     }
-    let provider = providers::PROVIDERS.iter().find(|p| p.api().is_some_and(|api| api.token == name.as_str()));
-    if let Some(provider) = provider {
-        check(settings, loaded, *provider, &name, &value)?;
-    }
+    check(settings, vault, &name, &value)?;
     let kept = vault.keep(&name, value, place)?;
     let at = match kept {
         Place::File => format!("{} ({})", kept.as_str(), path_beside(playbook).display()),
@@ -133,16 +138,12 @@ fn set(
 }
 
 /// Asks the provider about a token before it is kept. One that is refused is not kept; one that cannot be checked is.
-fn check(
-    settings: &Settings,
-    loaded: &Loaded,
-    provider: &'static dyn Provider,
-    name: &Name,
-    value: &Secret,
-) -> Result<(), Failure> {
-    let keys = Memory::over(loaded.cupboard.keys.clone(), [(name.clone(), value.expose().to_owned())]);
-    let cupboard = Cupboard { keys: Arc::new(keys), references: loaded.cupboard.references.clone() };
-    let doors = doors(settings, &cupboard, Goal::Plan);
+fn check(settings: &Settings, vault: &Arc<Vault>, name: &Name, value: &Secret) -> Result<(), Failure> {
+    let of_token = |provider: &&&dyn Provider| provider.api().is_some_and(|api| api.token == name.as_str());
+    let Some(provider) = providers::PROVIDERS.iter().find(of_token) else { return Ok(()) };
+    let keys = Memory::over(vault.clone(), [(name.clone(), value.expose().to_owned())]);
+    let references = Arc::new(LockLine::of(Path::new(""), ""));
+    let doors = doors(settings, &Cupboard { keys: Arc::new(keys), references }, Goal::Plan);
     let Some(checked) = runtime()?.block_on(provider.check(&doors, &Report::silent())) else { return Ok(()) };
     match checked {
         Ok(account) if account.lacks.is_empty() => {
@@ -189,7 +190,7 @@ fn list(settings: &Settings, loaded: &Loaded, vault: &Vault) -> Result<u8, Failu
     let mut names = used(loaded)?;
     names.extend(vault.names_in_file()?);
     for name in names {
-        let place = vault.find(&name)?.map(|(_, place)| place.as_str());
+        let place = vault.locate(&name)?.map(|(_, place)| place.as_str());
         match settings.style {
             Style::Json => front::print(&format!("{}\n", json!({ "type": "secret", "name": name, "place": place }))),
             Style::Plain { .. } => front::print(&format!("{name:<32} {}\n", place.unwrap_or("missing"))),
@@ -198,7 +199,7 @@ fn list(settings: &Settings, loaded: &Loaded, vault: &Vault) -> Result<u8, Failu
     Ok(0)
 }
 
-fn import(vault: &Vault, playbook: &Path) -> Result<u8, Failure> {
+fn import(settings: &Settings, vault: &Arc<Vault>, playbook: &Path) -> Result<u8, Failure> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -206,29 +207,40 @@ fn import(vault: &Vault, playbook: &Path) -> Result<u8, Failure> {
     let table: BTreeMap<String, String> = toml::from_str(&text).map_err(|e| {
         // The parser's own message would show the line.
         let line = e.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
-        Failure::new(Kind::Usage, format!("line {line} is not of the form `name = \"value\"`")).hint("nothing was kept")
+        Failure::new(Kind::Usage, format!("about line {line}: not of the form `name = \"value\"`, or a name twice"))
+            .hint("nothing was kept")
     })?;
-    let mut names = Vec::new();
+    let mut secrets = Vec::new();
     for (name, value) in table {
-        names.push((name_of(&name)?, value));
+        let name = name_of(&name)?;
+        if value.is_empty() {
+            return Err(Failure::new(Kind::Usage, format!("the value of `{name}` is empty")).hint("nothing was kept"));
+        }
+        let value = Secret::new(value);
+        check(settings, vault, &name, &value)?;
+        secrets.push((name, value));
     }
-    let count = names.len();
-    for (name, value) in names {
-        vault.keep(&name, Secret::new(value), Some(Place::File))?;
+    let count = secrets.len();
+    for (name, value) in secrets {
+        vault.keep(&name, value, Some(Place::File))?;
     }
     let path = path_beside(playbook);
     front::complain(&format!("kept {} in {}\n", crate::text::count(count, "secret"), path.display()));
     Ok(0)
 }
 
-fn export(loaded: &Loaded, vault: &Vault) -> Result<u8, Failure> {
+fn export(settings: &Settings, loaded: &Loaded, vault: &Vault) -> Result<u8, Failure> {
     let mut names = used(loaded)?;
     names.extend(vault.names_in_file()?);
     let mut table: BTreeMap<String, String> = BTreeMap::new();
     for name in names {
-        if let Some((secret, _)) = vault.find(&name)? {
+        if let Some((secret, _)) = vault.locate(&name)? {
             table.insert(name.to_string(), secret.expose().to_owned());
         }
+    }
+    if settings.style == Style::Json {
+        front::print(&format!("{}\n", json!(table)));
+        return Ok(0);
     }
     let text =
         toml::to_string(&table).map_err(|e| Failure::new(Kind::Failed, "cannot write the secrets").because(e))?;

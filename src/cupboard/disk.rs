@@ -135,7 +135,14 @@ fn read_folder(folder: &Path, below: &str, files: &mut BTreeMap<String, Vec<u8>>
 /// A held lock. The operating system lets it go when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a program being started at this moment holds the same open file for an instant.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Takes the lock of the playbook `name` for `command`. Fails as `Busy`, saying who holds it.
@@ -166,5 +173,5 @@ pub fn lock(state: &Path, name: &Name, command: &str) -> Result<Lock, Failure> {
     let now = Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
     let holder = format!("`landfall {command}`, process {}, since {now}\n", std::process::id());
     file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(trouble)?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }

@@ -34,7 +34,7 @@ impl References for LockLine {
     fn all(&self) -> Vec<(Name, String)> {
         let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(document) = text.parse::<DocumentMut>() else { return vec![] };
-        let lock = document.get("lock").and_then(Item::as_inline_table);
+        let lock = document.get("lock").and_then(Item::as_table_like);
         let entries = lock.into_iter().flat_map(|lock| lock.iter());
         entries.filter_map(|(step, value)| Some((Name::parse(step)?, value.as_str()?.to_owned()))).collect()
     }
@@ -57,10 +57,13 @@ impl References for LockLine {
 /// The playbook `text` with `reference` for `step` in its lock line. Everything else stays as it is.
 fn with_reference(text: &str, step: &Name, reference: Option<&str>) -> Result<String, toml_edit::TomlError> {
     let mut document: DocumentMut = text.parse()?;
-    let mut lock: InlineTable = match document.get("lock").and_then(Item::as_inline_table) {
-        Some(lock) => lock.clone(),
-        None => InlineTable::new(),
-    };
+    // Somebody may have written it as a table of its own: every entry is kept, in one line.
+    let mut lock = InlineTable::new();
+    for (step, value) in document.get("lock").and_then(Item::as_table_like).into_iter().flat_map(|lock| lock.iter()) {
+        if let Some(value) = value.as_value() {
+            lock.insert(step, value.clone());
+        }
+    }
     match reference {
         Some(reference) => drop(lock.insert(step.as_str(), reference.into())),
         None => drop(lock.remove(step.as_str())),
@@ -72,10 +75,13 @@ fn with_reference(text: &str, step: &Name, reference: Option<&str>) -> Result<St
     } else {
         match table.get_mut("lock").and_then(Item::as_value_mut) {
             Some(value) => {
-                *value = Value::InlineTable(lock)
-                    .decorated(" ", value.decor().suffix().and_then(|s| s.as_str()).unwrap_or_default().to_owned())
+                let behind = value.decor().suffix().and_then(|text| text.as_str()).unwrap_or_default().to_owned();
+                *value = Value::InlineTable(lock).decorated(" ", behind);
             }
-            None => drop(table.insert("lock", Item::Value(Value::InlineTable(lock)))),
+            None => {
+                table.remove("lock");
+                table.insert("lock", Item::Value(Value::InlineTable(lock)));
+            }
         }
     }
     Ok(document.to_string())
@@ -103,6 +109,21 @@ mod tests {
         assert!(both.contains("lock = { database = \"abcdefghij\", other = \"x\" }"), "{both}");
         let one = with_reference(&both, &other, None).unwrap();
         assert_eq!(with_reference(&one, &step, None).unwrap(), TEXT);
+    }
+
+    #[test]
+    fn a_lock_that_is_written_as_a_table_keeps_its_entries() {
+        let step = Name::parse("other").unwrap();
+        for form in ["\n[lock]\ndatabase = \"abc\"\n", ""] {
+            let text = match form {
+                "" => TEXT.replace("\n[[step]]", "lock.database = \"abc\"\n\n[[step]]"),
+                table => format!("{TEXT}{table}"),
+            };
+            let locked = with_reference(&text, &step, Some("x")).unwrap();
+            let line = LockLine::of(Path::new("nowhere"), &locked);
+            let kept: Vec<String> = line.all().into_iter().map(|(step, value)| format!("{step} {value}")).collect();
+            assert_eq!(kept, ["database abc", "other x"], "{locked}");
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Vault {
     }
 
     /// The secret of this name, and where it was found. Fails when the file is there and cannot be opened.
-    pub fn find(&self, name: &Name) -> Result<Option<(Secret, Place)>, Failure> {
+    pub fn locate(&self, name: &Name) -> Result<Option<(Secret, Place)>, Failure> {
         if let Some(secret) = environment::get(name) {
             return Ok(Some((secret, Place::Environment)));
         }
@@ -67,7 +67,7 @@ impl Vault {
             return Ok(Some((secret, Place::File)));
         }
         drop(file);
-        Ok(ring::get(&self.playbook, name).map(|secret| (secret, Place::Keyring)))
+        Ok(ring::get(&self.playbook, name)?.map(|secret| (secret, Place::Keyring)))
     }
 
     /// Keeps a secret in `place`, or where this vault keeps things. Gives that place.
@@ -96,11 +96,15 @@ impl Vault {
 
 impl Keys for Vault {
     fn get(&self, name: &Name) -> Option<Secret> {
-        self.find(name).ok().flatten().map(|(secret, _)| secret)
+        self.locate(name).ok().flatten().map(|(secret, _)| secret)
+    }
+
+    fn find(&self, name: &Name) -> Result<Option<Secret>, Failure> {
+        Ok(self.locate(name)?.map(|(secret, _)| secret))
     }
 
     fn how_to_set(&self, name: &Name) -> String {
-        let locked = match self.find(name) {
+        let locked = match self.locate(name) {
             Err(failure) => format!("{failure}; or "),
             Ok(_) => String::new(),
         };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::model::failure::{Failure, Kind};
+use crate::model::secret::is_secret_variable;
 
 /// The first of `names` that is on the path.
 pub fn find(names: &[&str]) -> Option<PathBuf> {
@@ -19,8 +20,7 @@ fn command(program: &PathBuf, arguments: &[String]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
     for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("LANDFALL_SECRET_") || text.ends_with("_TOKEN") {
+        if is_secret_variable(&name.to_string_lossy()) {
             command.env_remove(&name);
         }
     }

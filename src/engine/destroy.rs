@@ -42,7 +42,9 @@ impl Run {
             return Ok(Reached { changes: 0, failure: None });
         }
         let mut losses = data_losses(&changes);
-        losses.extend(orphans.iter().map(|o| &o.address).filter(|a| a.kind == "volume").map(ToString::to_string));
+        losses.extend(
+            orphans.iter().map(|o| &o.address).filter(|a| a.kind != "server" && holds_data(a)).map(ToString::to_string),
+        );
         self.wait_for_approval(losses).await?;
 
         let mut lanes: BTreeMap<Lane, Vec<ReadyChange>> = BTreeMap::new();

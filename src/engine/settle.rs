@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::doors::Doors;
 use crate::engine::teller::Teller;
 use crate::model::diff::{Change, FieldChange, ReadyChange, Verb, diff, take_up};
-use crate::model::event::What;
+use crate::model::event::{Progress, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Address, Observed, Resource};
 use crate::model::value::Value;
@@ -145,6 +145,7 @@ async fn look_until_seen(
         if begun.elapsed() > SETTLE_DEADLINE {
             return Err(unsettled(&first));
         }
+        report.tell(Progress::Waiting(format!("{} to show what was done", first.resource.address)));
         sleep(gap).await;
         gap = (gap * 2).min(Duration::from_secs(8));
     }

@@ -51,7 +51,7 @@ impl Survey {
             run.check_keys(&survey)?;
         }
         survey.look(run, teller, goal, |resource| resource.on.is_none()).await?;
-        survey.look_elsewhere(run, teller).await?;
+        survey.look_elsewhere(run, teller, goal).await?;
         survey.work_out(run)?;
         let hosts: Vec<Address> = survey
             .wanted
@@ -154,20 +154,42 @@ impl Survey {
         })
     }
 
-    /// What is ours and no longer wanted.
+    /// Takes in what is ours. What was seen before is not taken twice.
+    fn own(&mut self, owned: Vec<Owned>) {
+        for owned in owned {
+            if !self.owned.iter().any(|known| known.id == owned.id && known.address == owned.address) {
+                self.owned.push(owned);
+            }
+        }
+    }
+
+    /// What is ours and no longer wanted: also a second thing of the same name, which only bad luck can have made.
     pub(super) fn orphans(&self) -> Vec<Owned> {
-        // By what is shown: the list on a host leaves out the slash a path begins with.
-        let wanted = |owned: &&Owned| {
+        let mut met: Vec<&Address> = Vec::new();
+        let mut orphans = Vec::new();
+        for owned in &self.owned {
+            let is_second = owned.address.place.is_none() && met.contains(&&owned.address);
+            met.push(&owned.address);
+            // By what is shown: the list on a host leaves out the slash a path begins with.
             let shown = owned.address.to_string();
-            !self.wanted.iter().any(|resource| resource.address.to_string() == shown)
-        };
-        self.owned.iter().filter(wanted).cloned().collect()
+            if is_second {
+                let name = format!("{} (a second one, {})", owned.address.name, owned.id);
+                orphans.push(Owned { address: Address { name, ..owned.address.clone() }, id: owned.id.clone() });
+            } else if !self.wanted.iter().any(|resource| resource.address.to_string() == shown) {
+                orphans.push(owned.clone());
+            }
+        }
+        orphans
     }
 
     /// Looks for what is ours in clouds that the playbook does not name any more, as far as there are tokens for
     /// them. What cannot be looked at there is only noted: nothing is wanted of it.
-    async fn look_elsewhere(&mut self, run: &Run, teller: &Teller) -> Result<(), Failure> {
-        let named: Vec<&str> = self.wanted.iter().map(|resource| resource.address.provider).collect();
+    async fn look_elsewhere(&mut self, run: &Run, teller: &Teller, goal: Goal) -> Result<(), Failure> {
+        // What shall all go is looked for beyond what is wanted, in other zones and organisations, too.
+        let named: Vec<&str> = match goal {
+            Goal::Destroy => vec![],
+            _ => self.wanted.iter().map(|resource| resource.address.provider).collect(),
+        };
         let has_token = |token: &str| Name::parse(token).is_some_and(|name| run.doors.keys.get(&name).is_some());
         let mut looking = JoinSet::new();
         for provider in providers::PROVIDERS.iter().filter(|provider| !named.contains(&provider.name())) {
@@ -179,7 +201,7 @@ impl Survey {
         }
         while let Some(looked) = looking.join_next().await {
             match looked.map_err(|e| Failure::new(Kind::Failed, "looking at the world broke off").because(e))? {
-                Ok(stock) => self.owned.extend(stock.owned),
+                Ok(stock) => self.own(stock.owned),
                 Err(failure) => teller.tell(What::Note {
                     text: format!("{failure}; whether something of this playbook is left there is not known"),
                 })?,
@@ -216,11 +238,7 @@ impl Survey {
                     for (resource, seen) in resources.iter().zip(stock.seen) {
                         self.note(resource, seen);
                     }
-                    // A host may have been asked before.
-                    let known =
-                        |owned: &Owned| self.owned.iter().any(|k| k.id == owned.id && k.address == owned.address);
-                    let new: Vec<Owned> = stock.owned.into_iter().filter(|owned| !known(owned)).collect();
-                    self.owned.extend(new);
+                    self.own(stock.owned);
                     match (stock.bill, goal) {
                         (Ok(bill), _) => self.bill.extend(bill),
                         // What cannot be ordered matters only to those who would order it.

@@ -109,6 +109,7 @@ fn brief(field: &FieldView) -> Option<String> {
     match (field.name, value) {
         (_, "" | "false") => None,
         (name, "true") => Some(name.replace('_', " ")),
+        ("content", text) if !text.contains('\n') && text.chars().count() <= 80 => Some(text.to_owned()),
         ("content" | "files", text) => Some(count(text.lines().count(), "line")),
         ("keys" | "key" | "public_key", text) => Some(count(text.split(", ").count(), "key")),
         (name, value) if value.chars().count() <= 60 && !value.contains('\n') => Some(format!("{name} {value}")),

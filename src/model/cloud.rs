@@ -116,7 +116,7 @@ pub struct ReservedIp {
 
 impl ReservedIp {
     pub(super) fn fields(&self) -> Fields {
-        Fields::from([("location", self.location.as_str().into()), ("assigned", true.into())])
+        Fields::from([("location", self.location.as_str().into()), ("assigned", true.into()), ("kept", true.into())])
     }
 }
 

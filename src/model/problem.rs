@@ -7,6 +7,17 @@ use serde::Serialize;
 
 use crate::model::name::nearest;
 
+/// `text` with its control characters written out: a playbook from elsewhere must not move somebody's cursor.
+fn visible(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c.is_control() && c != '\n' {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+        out
+    })
+}
+
 /// One thing that is wrong with a playbook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
@@ -23,7 +34,7 @@ pub struct Problem {
 impl Problem {
     /// A problem at `at` that says `message`.
     pub fn new(at: Range<usize>, message: impl Into<String>) -> Problem {
-        Problem { at, message: message.into(), expected: None, hint: None }
+        Problem { at, message: visible(&message.into()), expected: None, hint: None }
     }
 
     /// Says what would have been right.
@@ -74,7 +85,9 @@ impl Problem {
             line: text[..start].matches('\n').count() + 1,
             column: text[line_start..start].chars().count() + 1,
             width: text[start..end].chars().count().max(1),
-            source: text[line_start..line_end].trim_end_matches('\r').to_owned(),
+            source: text[line_start..line_end]
+                .trim_end_matches('\r')
+                .replace(|c: char| c.is_control() && c != '\t', "\u{fffd}"),
             message: self.message.clone(),
             expected: self.expected.clone(),
             hint: self.hint.clone(),

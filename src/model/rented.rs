@@ -9,7 +9,7 @@ use crate::model::service::Project;
 /// When the prices here were read.
 pub const READ: &str = "2026-11-20";
 /// Hours of a month, as the providers' own monthly figures have it.
-const HOURS: i64 = 730;
+pub const HOURS: i64 = 730;
 /// Supabase's Pro plan, per organisation and month, and the compute it includes, in cents.
 const SUPABASE_PRO: i64 = 2500;
 const SUPABASE_CREDIT: i64 = 1000;

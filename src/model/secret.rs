@@ -35,10 +35,23 @@ impl Drop for Secret {
     }
 }
 
+/// Does this variable of the environment hold a secret, so that no other program may inherit it?
+pub fn is_secret_variable(name: &str) -> bool {
+    name.starts_with("LANDFALL_SECRET_")
+        || name == "LANDFALL_PASSPHRASE"
+        || name.ends_with("_TOKEN")
+        || name.ends_with("_API_KEY")
+}
+
 /// Where secrets come from. The cupboard's vault implements it; tests bring their own.
 pub trait Keys: Send + Sync {
     /// The secret of this name, or `None` when the vault has none.
     fn get(&self, name: &Name) -> Option<Secret>;
+
+    /// The same, where it matters whether there is none or it cannot be read now: the latter fails.
+    fn find(&self, name: &Name) -> Result<Option<Secret>, Failure> {
+        Ok(self.get(name))
+    }
 
     /// How a person can provide the secret of this name: a sentence for a hint.
     fn how_to_set(&self, name: &Name) -> String;

@@ -28,13 +28,21 @@ impl Provider for Vault {
     }
 
     async fn observe(&self, doors: &Doors, want: &[Resource], _: &Report) -> Result<Vec<Observed>, Failure> {
-        let see = |resource: &Resource| match &resource.spec {
-            Spec::MadeSecret(spec) if doors.keys.get(&spec.name).is_some() => {
-                Observed::Present { fields: Fields::from([("kept", true.into())]), outputs: vec![], ours: true }
-            }
-            _ => Observed::Absent,
-        };
-        Ok(want.iter().map(see).collect())
+        let mut seen = Vec::new();
+        for resource in want {
+            // One that cannot be read now is not taken for one that is not there: a new one would lock its owner out.
+            let kept = match &resource.spec {
+                Spec::MadeSecret(spec) => doors.keys.find(&spec.name)?.is_some(),
+                _ => false,
+            };
+            seen.push(match kept {
+                true => {
+                    Observed::Present { fields: Fields::from([("kept", true.into())]), outputs: vec![], ours: true }
+                }
+                false => Observed::Absent,
+            });
+        }
+        Ok(seen)
     }
 
     async fn take_stock(&self, doors: &Doors, _: &Name, want: &[Resource], report: &Report) -> Result<Stock, Failure> {
@@ -53,7 +61,10 @@ impl Provider for Vault {
             report.tell(Progress::Started(address.clone()));
             let done = match change.verb {
                 Verb::Delete => doors.keys.remove(&spec.name),
-                _ => doors.keys.put(&spec.name, new_secret(spec.length)),
+                _ => match doors.keys.find(&spec.name)? {
+                    Some(_) => Ok(()),
+                    None => doors.keys.put(&spec.name, new_secret(spec.length)),
+                },
             };
             report.tell(if done.is_ok() { Progress::Done(address) } else { Progress::Failed(address) });
             done?;

@@ -127,7 +127,7 @@ impl Cluster {
             "env",
             "-u",
             "PGPASSWORD",
-            "PGPASSFILE=/dev/null",
+            "PGPASSFILE=/nonexistent",
             "PGCONNECT_TIMEOUT=10",
             &psql,
             "-X",

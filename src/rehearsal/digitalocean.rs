@@ -169,7 +169,7 @@ impl State {
     fn spend(&mut self) -> Result<(), Refusal> {
         let now = Instant::now();
         // A minute is shorter where everything is faster, so that the limit means the same to a test.
-        let minute = Duration::from_secs(60).min(self.pace * 400);
+        let minute = Duration::from_secs(60).min(self.pace * 100);
         while self.spent.front().is_some_and(|first| now.duration_since(*first) > minute) {
             self.spent.pop_front();
         }

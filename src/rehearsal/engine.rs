@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::model::secret::is_secret_variable;
+
 /// A Docker engine that answers.
 #[derive(Clone, Debug)]
 pub struct Engine(());
@@ -65,8 +67,7 @@ pub(super) fn quit(process: &str) {
 async fn run(mut command: Command, input: Vec<u8>) -> Result<String, String> {
     // Secrets come in the environment; nothing that is started here needs them.
     for (name, _) in std::env::vars_os() {
-        let secret = name.to_string_lossy();
-        if secret.starts_with("LANDFALL_SECRET_") || secret.ends_with("_TOKEN") {
+        if is_secret_variable(&name.to_string_lossy()) {
             command.env_remove(&name);
         }
     }

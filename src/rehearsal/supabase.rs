@@ -109,7 +109,7 @@ impl Supabase {
     /// Spends one call of this endpoint.
     fn spend(&self, request: &Request) -> Result<(), Refusal> {
         // A minute is shorter where everything is faster, so that the limit means the same to a test.
-        let minute = Duration::from_secs(60).min(self.pace * 400);
+        let minute = Duration::from_secs(60).min(self.pace * 100);
         let endpoint = format!("{} {}", request.method, request.path);
         let mut state = self.lock();
         let (spent, since) = state.spent.entry(endpoint).or_insert_with(|| (0, Instant::now()));

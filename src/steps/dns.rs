@@ -125,7 +125,8 @@ pub struct DnsAnswers {
     /// Set the whole zone up safely: TLS 1.2 at least, HTTPS always, HTTP/3, HSTS, a check for bad browsers? Default yes.
     #[serde(default = "yes")]
     pub settings: bool,
-    /// More records.
+    /// More records: tables with `type` (A, AAAA, CNAME, TXT, CAA or MX), `name` within the zone or `@`, `content` as a
+    /// zone file has it, and `proxied` if visitors shall come through Cloudflare.
     #[serde(default)]
     pub records: Vec<RecordAnswers>,
 }
@@ -243,8 +244,9 @@ impl Step for DnsStep {
             if content.is_secret() {
                 return Err(secret_in_record(site.entry));
             }
-            add(record.kind.as_str(), name, content, record.proxied);
+            add(record.kind.as_str(), name, plain(record.kind, content), record.proxied);
         }
+        check_aliases(site.entry, &all)?;
         let Some(server) = &answers.to else { return Ok(all) };
         if let Some(origin) = origin(site, server)?.filter(|origin| origin.dns == site.entry.id) {
             let spec = OriginCertificate {
@@ -262,6 +264,41 @@ impl Step for DnsStep {
         }
         Ok(all)
     }
+}
+
+/// A literal in the spelling in which it is read back.
+fn plain(kind: RecordKind, content: Value) -> Value {
+    let Value::Text(text) = &content else { return content };
+    match kind {
+        RecordKind::Aaaa => text.parse::<std::net::Ipv6Addr>().map_or(content, |address| address.to_string().into()),
+        RecordKind::Cname | RecordKind::Mx => text.trim_end_matches('.').to_lowercase().into(),
+        _ => content,
+    }
+}
+
+/// An alias stands alone: nothing else may have its name.
+fn check_aliases(entry: &Entry, all: &[Resource]) -> Result<(), Problem> {
+    let records: Vec<&Record> = all
+        .iter()
+        .filter_map(|resource| match &resource.spec {
+            Spec::Record(record) => Some(record),
+            _ => None,
+        })
+        .collect();
+    for alias in records.iter().filter(|record| record.kind == "CNAME") {
+        if records.iter().filter(|other| other.name == alias.name).count() > 1 {
+            return Err(Problem::new(
+                entry.place_of("records"),
+                format!("`{}` is a CNAME and something else", alias.name),
+            )
+            .expected("nothing else of the name of a CNAME"));
+        }
+        if alias.content.to_string() == alias.name {
+            return Err(Problem::new(entry.place_of("records"), format!("`{}` is an alias of itself", alias.name))
+                .expected("another name"));
+        }
+    }
+    Ok(())
 }
 
 fn secret_in_record(entry: &Entry) -> Problem {
@@ -379,11 +416,16 @@ fn check_record(entry: &Entry, record: &RecordAnswers) -> Result<(), Problem> {
             && parts.next().is_some_and(|tag| matches!(tag, "issue" | "issuewild" | "iodef"))
             && parts.next().is_some_and(|value| value.len() > 2 && value.starts_with('"') && value.ends_with('"'))
     };
-    let mx = |text: &str| text.split_once(' ').is_some_and(|(p, host)| p.parse::<u16>().is_ok() && is_host_name(host));
+    // A name in full may end in a dot; an address is no name.
+    let host = |text: &str| {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        is_host_name(name) && name.parse::<std::net::IpAddr>().is_err()
+    };
+    let mx = |text: &str| text.split_once(' ').is_some_and(|(p, name)| p.parse::<u16>().is_ok() && host(name));
     let (fits, expected) = match record.kind {
         RecordKind::A => (content.parse::<std::net::Ipv4Addr>().is_ok(), "an IPv4 address"),
         RecordKind::Aaaa => (content.parse::<std::net::Ipv6Addr>().is_ok(), "an IPv6 address"),
-        RecordKind::Cname => (is_host_name(content), "a host name"),
+        RecordKind::Cname => (host(content), "a host name"),
         RecordKind::Caa => (caa(content), "such as `0 issue \"letsencrypt.org\"`"),
         RecordKind::Mx => (mx(content), "a priority and a host name, such as `10 mail.example`"),
         RecordKind::Txt => (content.len() <= 2048, "at most 2048 characters"),

@@ -352,6 +352,11 @@ fn check_provider(entry: &Entry, answers: &ServerAnswers) -> Result<(), Problem>
         return Err(Problem::new(entry.place_of(extra), format!("`{extra}` means nothing to provider `{provider}`"))
             .hint("take the line out, or change the provider"));
     }
+    if answers.provider == ServerProvider::Digitalocean && entry.id.as_str().len() > 35 {
+        return Err(Problem::new(entry.place_of("id"), format!("the name `{}` is too long", entry.id))
+            .expected("at most 35 characters with provider `digitalocean`")
+            .hint("the lock line keeps its reserved address under that name with `-ipv4` behind it"));
+    }
     if answers.provider == ServerProvider::Digitalocean && answers.ipv4 == Some(false) {
         return Err(Problem::new(entry.place_of("ipv4"), "a droplet without IPv4")
             .expected("`ipv4` to be left out")

@@ -197,3 +197,43 @@ async fn a_token_without_a_right_is_told_which_one() {
         assert!(went.failure().contains(right), "{}", went.failure());
     }
 }
+
+#[tokio::test]
+async fn a_changed_mail_policy_takes_the_old_ones_place() {
+    let world = world().await;
+    world.go(&playbook(""), Goal::Apply).await;
+    let other =
+        playbook("records = [{ type = \"TXT\", name = \"@\", content = \"v=spf1 include:mail.example -all\" }]\n")
+            .replace("mail = \"none\"\n", "");
+    let went = world.go(&other, Goal::Apply).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    let policies: Vec<String> = zone(&world).await.into_iter().filter(|record| record.contains("v=spf1")).collect();
+    assert_eq!(policies, ["TXT acme.dev \"v=spf1 include:mail.example -all\""], "two policies count as none");
+}
+
+#[tokio::test]
+async fn one_record_in_the_way_of_two_goes_once() {
+    let world = world().await;
+    let cname = "records = [{ type = \"CNAME\", name = \"www\", content = \"Target.Example.\" }]\n";
+    let went = world.go(&playbook(cname), Goal::Apply).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert_eq!(world.go(&playbook(cname), Goal::Apply).await.outcome.planned, 0, "however it is spelled");
+    let both = "records = [{ type = \"A\", name = \"www\", content = \"203.0.113.7\" }, { type = \"AAAA\", name = \"www\", \
+                content = \"2001:DB8:0::7\" }]\n";
+    let went = world.go(&playbook(both), Goal::Apply).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert_eq!(world.go(&playbook(both), Goal::Apply).await.outcome.planned, 0);
+}
+
+#[tokio::test]
+async fn what_is_ours_in_another_zone_is_shown_by_destroy_and_goes_with_it() {
+    let domains = vec!["acme.dev".to_owned(), "other.dev".to_owned()];
+    let world = World::of(&["cloudflare"], Ground { domains, ..ground() }).await;
+    assert_eq!(world.go(&playbook(WWW), Goal::Apply).await.outcome.code, 0);
+    let moved = playbook(WWW).replace("acme.dev", "other.dev");
+    assert_eq!(world.go(&moved, Goal::Apply).await.outcome.code, 0);
+    let gone = world.go(&moved, Goal::Destroy).await;
+    assert_eq!(gone.outcome.code, 0, "{}", gone.failure());
+    assert!(gone.plan().contains(&"delete cloudflare/record/www.acme.dev/A".to_owned()), "{:?}", gone.plan());
+    assert_eq!(world.clouds.holds(), Vec::<String>::new());
+}

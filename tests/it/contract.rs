@@ -312,7 +312,7 @@ async fn strangers(world: &World, api: &str) {
                 assert_eq!(status, 201, "{body}");
                 if number == 150 {
                     // Within what a minute allows.
-                    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
                 }
             }
         }

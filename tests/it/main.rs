@@ -18,6 +18,8 @@ mod clients;
 mod cloudflare;
 /// What every provider must do like all others, against its simulator: one suite, the same bad days for each.
 mod contract;
+/// The provider `digitalocean` against its simulator: whose a droplet, an address and a volume are.
+mod digitalocean;
 /// Changes that would lock us out, on real local hosts: each is undone by the host itself.
 mod guards;
 /// The official command-line client of Hetzner against our simulator.

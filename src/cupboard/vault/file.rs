@@ -117,7 +117,7 @@ fn unseal(path: &Path, passphrase: &Secret) -> Result<BTreeMap<Name, Secret>, Fa
         | age::DecryptError::NoMatchingKeys
         | age::DecryptError::KeyDecryptionFailed => {
             Failure::new(Kind::Human, format!("the passphrase does not open {shown}"))
-                .hint("is LANDFALL_PASSPHRASE that of another vault file?")
+                .hint("is it that of another vault file? Nothing was done")
         }
         other => Failure::new(Kind::Human, format!("{shown} is damaged, or no vault file"))
             .because(other)

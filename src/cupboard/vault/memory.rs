@@ -28,6 +28,13 @@ impl Keys for Memory {
         kept.get(name).map(|secret| Secret::new(secret.expose().to_owned())).or_else(|| self.rest.get(name))
     }
 
+    fn find(&self, name: &Name) -> Result<Option<Secret>, Failure> {
+        match self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            Some(secret) => Ok(Some(Secret::new(secret.expose().to_owned()))),
+            None => self.rest.find(name),
+        }
+    }
+
     fn how_to_set(&self, name: &Name) -> String {
         self.rest.how_to_set(name)
     }

@@ -17,11 +17,19 @@ fn is_there() -> bool {
         || ["DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
-pub(super) fn get(playbook: &Name, name: &Name) -> Option<Secret> {
+/// The secret of this name. One that is not there is no failure, and neither is a system without a keyring; a keyring
+/// that does not open is.
+pub(super) fn get(playbook: &Name, name: &Name) -> Result<Option<Secret>, Failure> {
     if !is_there() {
-        return None;
+        return Ok(None);
     }
-    entry(playbook, name).ok()?.get_password().ok().map(Secret::new)
+    match entry(playbook, name).and_then(|entry| entry.get_password()) {
+        Ok(value) => Ok(Some(Secret::new(value))),
+        Err(Error::NoEntry | Error::NoDefaultStore) => Ok(None),
+        Err(e) => Err(Failure::new(Kind::Human, format!("the system's keyring does not tell whether it has `{name}`"))
+            .because(e)
+            .hint("unlock it, or set the secret in the environment or in a vault file")),
+    }
 }
 
 pub(super) fn put(playbook: &Name, name: &Name, value: &Secret) -> Result<(), Failure> {

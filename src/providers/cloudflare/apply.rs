@@ -180,7 +180,13 @@ async fn write_records(
             }
             (_, None) => {
                 let obstacles = records::in_the_way(there, &change.resource, spec);
-                deletes.extend(obstacles.map(|record| json!({ "id": record.id })));
+                for record in obstacles {
+                    // Two records may have the same one in their way.
+                    let delete = json!({ "id": record.id });
+                    if !deletes.contains(&delete) {
+                        deletes.push(delete);
+                    }
+                }
                 posts.push(records::body(&change.resource, spec));
             }
         }
@@ -222,7 +228,7 @@ async fn wait_for_registrar(api: Cf<'_>, id: &str, domain: &str, report: &Report
                 .because("its registrar does not name Cloudflare's servers")
                 .hint(format!(
                     "at the registrar, set the name servers of {domain} to {servers}; that may take some hours to be \
-                     seen. Then run the same command again: everything else is done"
+                     seen. Its records are written already; then run the same command again, and it goes on from here"
                 )));
         }
         sleep(gap).await;

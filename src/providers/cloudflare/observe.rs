@@ -73,8 +73,10 @@ impl Account {
         for domain in zones {
             let found: Vec<ZoneInfo> = api.list("/zones", &[("name", domain.to_owned())]).await?;
             let Some(zone) = found.into_iter().find(|zone| zone.name == domain) else { continue };
-            let kinds: BTreeSet<&str> =
+            let mut kinds: BTreeSet<&str> =
                 want.iter().filter(|r| zone_of(r) == Some(domain)).map(|r| r.address.kind).collect();
+            // Whether wanted or not: what is ours and no longer wanted is only found here.
+            kinds.extend(["record", "origin-certificate"]);
             domains.insert(domain.to_owned(), Domain::load(api, zone, &kinds, &[]).await?);
         }
         Ok(Account { domains })
@@ -191,7 +193,12 @@ impl Domain {
                 Some(setting) if setting.editable == Some(false) => want.clone(),
                 // 0-RTT comes on top of TLS 1.3.
                 Some(setting) if *field == "tls_1_3" && setting.value == "zrt" => "on".into(),
-                Some(setting) if *field == "hsts" => hsts_in_words(&setting.value).into(),
+                Some(setting) if *field == "hsts" => {
+                    let found = hsts_in_words(&setting.value);
+                    let age = |words: &str| words.split(' ').next().and_then(|age| age.parse::<u64>().ok());
+                    // What browsers remember for longer is never made shorter.
+                    if age(&found) >= age(&want.to_string()) { want.clone() } else { found.into() }
+                }
                 Some(setting) => setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned).into(),
                 None => return None,
             };

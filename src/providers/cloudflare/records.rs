@@ -111,29 +111,37 @@ fn excludes(spec: &dns::Record, other: &Entry) -> bool {
 /// What was seen of `resource` among the records of its zone.
 pub(super) fn see(records: &[Entry], resource: &Resource, spec: &dns::Record) -> Observed {
     let here: Vec<&Entry> = records.iter().filter(|entry| entry.name.eq_ignore_ascii_case(&spec.name)).collect();
-    if let Some(own) = own(&here, resource, spec) {
+    let strangers = || here.iter().filter(|entry| !entry.is_owned_by(&resource.owner));
+    let own = own(&here, resource, spec);
+    // Beside ours, a stranger's address would be found half of the time.
+    let in_conflict = strangers().find(|entry| excludes(spec, entry));
+    if let (Some(own), None) = (own, in_conflict) {
         return Observed::Present { fields: own.fields(), outputs: vec![], ours: true };
     }
-    let strangers = || here.iter().filter(|entry| !entry.is_owned_by(&resource.owner));
     let want = crate::model::resource::Spec::Record(spec.clone()).fields();
     if let Some(same) = strangers().find(|entry| entry.kind == spec.kind && entry.fields() == want) {
         return Observed::Present { fields: same.fields(), outputs: vec![], ours: false };
     }
-    match strangers().find(|entry| excludes(spec, entry)) {
-        Some(stranger) if resource.adopt && stranger.kind == spec.kind => {
-            Observed::Present { fields: stranger.fields(), outputs: vec![], ours: false }
-        }
-        Some(stranger) => Observed::Foreign(format!(
-            "there is {}, which is not Landfall's; the playbook wants {} {} → {}. Delete it, or add --adopt {} to take \
-             it over",
-            stranger.in_words(),
-            spec.kind,
-            spec.name,
-            spec.content,
-            resource.address
-        )),
-        None => Observed::Absent,
+    let Some(stranger) = in_conflict else { return Observed::Absent };
+    let can_adopt = stranger.kind == spec.kind && own.is_none();
+    if resource.adopt && can_adopt {
+        return Observed::Present { fields: stranger.fields(), outputs: vec![], ours: false };
     }
+    let whose = match stranger.comment.as_deref().and_then(|comment| comment.strip_prefix("landfall:")) {
+        Some(playbook) => format!("which belongs to the playbook `{playbook}`"),
+        None => "which is not Landfall's".to_owned(),
+    };
+    let what_to_do = match can_adopt {
+        true => format!("Delete it, or add --adopt {} to take it over", resource.address),
+        false => "Delete it, or take ours out of the playbook".to_owned(),
+    };
+    Observed::Foreign(format!(
+        "there is {}, {whose}; the playbook wants {} {} → {}. {what_to_do}",
+        stranger.in_words(),
+        spec.kind,
+        spec.name,
+        spec.content,
+    ))
 }
 
 /// Our own record for `spec` among those of its name. Of texts and the like there may be several: the one that
@@ -153,7 +161,8 @@ pub(super) fn find<'a>(records: &'a [Entry], resource: &Resource, spec: &dns::Re
         .or_else(|| here.into_iter().find(|entry| resource.adopt && entry.kind == spec.kind && excludes(spec, entry)))
 }
 
-/// Records of ours that must go before `spec` can be made, such as a CNAME where an address shall be.
+/// Records of ours that must go before `spec` can be made, such as a CNAME where an address shall be, or the mail policy
+/// that was there before.
 pub(super) fn in_the_way<'a>(
     records: &'a [Entry],
     resource: &'a Resource,
@@ -161,9 +170,9 @@ pub(super) fn in_the_way<'a>(
 ) -> impl Iterator<Item = &'a Entry> {
     records.iter().filter(move |entry| {
         entry.name.eq_ignore_ascii_case(&spec.name)
-            && entry.kind != spec.kind
             && entry.is_owned_by(&resource.owner)
             && excludes(spec, entry)
+            && (entry.kind != spec.kind || entry.kind == "TXT")
     })
 }
 

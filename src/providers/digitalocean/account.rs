@@ -49,6 +49,8 @@ impl<'a> Account<'a> {
             api.list("/reserved_ips", "reserved_ips", &[]),
             api.list("/droplets", "droplets", &tagged),
         )?;
+        let mut droplets: Vec<Droplet> = droplets;
+        droplets.sort_by_key(|droplet| droplet.id);
         Ok(Account { api, owner: owner.clone(), keys, networks, firewalls, volumes, reserved, droplets })
     }
 
@@ -69,13 +71,25 @@ impl<'a> Account<'a> {
         format!("{}:{}", mark(&self.owner), resource.address.name)
     }
 
-    /// The reserved address of a server: the one its droplet has, or the one the lock line names.
+    /// The reserved address of a server: the one the lock line names, or, while one is being reserved, the one its
+    /// droplet has. Another one at the droplet is somebody's own.
     pub(super) fn reserved(&self, server: &str) -> Option<&Reserved> {
-        let droplet = self.droplet(server).map(|droplet| droplet.id);
-        let of_droplet = |reserved: &&Reserved| reserved.droplet.as_ref().is_some_and(|d| Some(d.id) == droplet);
-        let kept = reserved_key(server).and_then(|step| self.api.doors.references.get(&step));
-        let assigned = self.reserved.iter().find(of_droplet);
-        assigned.or_else(|| self.reserved.iter().find(|reserved| Some(&reserved.ip) == kept.as_ref()))
+        let kept = reserved_key(server).and_then(|step| self.api.doors.references.get(&step))?;
+        match kept == PENDING {
+            true => self.at_droplet(server),
+            false => self.reserved.iter().find(|reserved| reserved.ip == kept),
+        }
+    }
+
+    /// The reserved address that leads to a server's droplet, whosever it is.
+    pub(super) fn at_droplet(&self, server: &str) -> Option<&Reserved> {
+        let droplet = self.droplet(server)?.id;
+        self.reserved.iter().find(|reserved| reserved.droplet.as_ref().is_some_and(|d| d.id == droplet))
+    }
+
+    /// Our own volume of this name.
+    pub(super) fn volume(&self, name: &str) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.name == name && volume.is_owned_by(&self.owner))
     }
 
     /// What was seen of `resource`.
@@ -104,22 +118,16 @@ impl<'a> Account<'a> {
                     open.sort();
                     present(Fields::from([("open", Value::texts(open))]), true)
                 }
-                Some(firewall) => self.stranger(resource, &firewall.id, "the tag"),
+                Some(firewall) => Observed::Foreign(format!(
+                    "a firewall called {name} (id {}) is in the account and is not Landfall's; rename it, or hand it over \
+                     with the tag {}",
+                    firewall.id,
+                    server_mark(&self.owner, &resource.address.name)
+                )),
                 None => Observed::Absent,
             },
             Spec::Volume(spec) => self.see_volume(resource, spec, &name),
-            Spec::ReservedIp(spec) => match self.reserved(&spec.server) {
-                Some(reserved) => {
-                    let droplet = self.droplet(&spec.server).map(|droplet| droplet.id);
-                    let assigned = reserved.droplet.as_ref().is_some_and(|d| Some(d.id) == droplet);
-                    let fields = Fields::from([
-                        ("location", reserved.region.slug.as_str().into()),
-                        ("assigned", assigned.into()),
-                    ]);
-                    Observed::Present { fields, outputs: vec![("ipv4", reserved.ip.clone())], ours: true }
-                }
-                None => Observed::Absent,
-            },
+            Spec::ReservedIp(spec) => self.see_reserved(resource, spec),
             Spec::Server(spec) => match self.droplet(&resource.address.name) {
                 Some(droplet) => Observed::Present {
                     fields: self.droplet_fields(droplet, spec, resource),
@@ -131,6 +139,32 @@ impl<'a> Account<'a> {
             Spec::Vouch(spec) => self.droplet(&spec.server).map_or(Observed::Absent, |droplet| vouch(droplet, spec)),
             _ => Observed::Absent,
         }
+    }
+
+    fn see_reserved(&self, resource: &Resource, spec: &cloud::ReservedIp) -> Observed {
+        let kept = reserved_key(&spec.server).and_then(|step| self.api.doors.references.get(&step));
+        let found = match self.reserved(&spec.server) {
+            Some(reserved) => reserved,
+            None => match self.at_droplet(&spec.server) {
+                Some(stranger) if resource.adopt => stranger,
+                Some(stranger) => {
+                    return Observed::Foreign(format!(
+                        "the droplet has the reserved address {}, and this playbook's lock line does not name it. Add \
+                         --adopt {} to take it over; it then goes with the server",
+                        stranger.ip, resource.address
+                    ));
+                }
+                None => return Observed::Absent,
+            },
+        };
+        let droplet = self.droplet(&spec.server).map(|droplet| droplet.id);
+        let assigned = found.droplet.as_ref().is_some_and(|d| Some(d.id) == droplet);
+        let fields = Fields::from([
+            ("location", found.region.slug.as_str().into()),
+            ("assigned", assigned.into()),
+            ("kept", (kept.as_ref() == Some(&found.ip)).into()),
+        ]);
+        Observed::Present { fields, outputs: vec![("ipv4", found.ip.clone())], ours: true }
     }
 
     fn see_volume(&self, resource: &Resource, spec: &cloud::Volume, name: &str) -> Observed {
@@ -174,7 +208,11 @@ impl<'a> Account<'a> {
             offers: vec![],
         };
         let size = if own.satisfies(&spec.size) { spec.size.to_string() } else { droplet.size_slug.clone() };
-        let image = droplet.image.slug.as_deref().map_or("(no longer known)", plain_image);
+        // Slugs follow the newest build of an image: an older droplet has one without, of the same release.
+        let image = match droplet.image.slug.as_deref() {
+            Some(slug) => plain_image(slug).to_owned(),
+            None => droplet.image.release().unwrap_or_else(|| spec.image.clone()),
+        };
         let mut addresses = vec!["ipv4"];
         addresses.extend((droplet.features.iter().any(|f| f == "ipv6")).then_some("ipv6"));
         let tag = server_mark(&self.owner, &resource.address.name);
@@ -203,14 +241,10 @@ impl<'a> Account<'a> {
             id,
         };
         let mut all = Vec::new();
-        for reserved in &self.reserved {
-            let of = reserved.droplet.as_ref().and_then(|d| self.droplets.iter().find(|droplet| droplet.id == d.id));
-            let kept = self.api.doors.references.all().into_iter().find(|(_, ip)| *ip == reserved.ip);
-            let server = of
-                .map(|droplet| short(&droplet.name))
-                .or_else(|| kept.and_then(|(step, _)| step.as_str().strip_suffix("-ipv4").map(str::to_owned)));
-            if let Some(server) = server {
-                all.push(owned("reserved-ip", format!("{server}-ipv4"), reserved.ip.clone()));
+        for (step, _) in self.api.doors.references.all() {
+            let Some(server) = step.as_str().strip_suffix("-ipv4") else { continue };
+            if let Some(reserved) = self.reserved(server) {
+                all.push(owned("reserved-ip", step.to_string(), reserved.ip.clone()));
             }
         }
         all.extend(self.droplets.iter().map(|d| owned("server", short(&d.name), d.id.to_string())));
@@ -260,6 +294,9 @@ impl Volume {
         self.tags.iter().flatten().any(|tag| *tag == mark(owner))
     }
 }
+
+/// What the lock line says while an address is being reserved.
+pub(super) const PENDING: &str = "pending";
 
 /// The name under which the lock line keeps a server's reserved address.
 pub(super) fn reserved_key(server: &str) -> Option<Name> {

@@ -18,7 +18,7 @@ pub(super) const API: Api = Api {
     base: "https://api.digitalocean.com/v2",
     token: "digitalocean-token",
     make_token: "make one at https://cloud.digitalocean.com/account/api/tokens with full access, or with the scopes \
-                 droplet, ssh_key, firewall, block_storage, block_storage_action, reserved_ip, vpc, tag, regions, sizes, \
+                 account, droplet, ssh_key, firewall, block_storage, block_storage_action, reserved_ip, vpc, tag, regions, sizes, \
                  actions and image",
 };
 

@@ -9,10 +9,10 @@ use crate::model::diff::{FieldChange, ReadyChange, Verb};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Resource, Spec};
-use crate::providers::digitalocean::account::{Account, catalog, reserved_key};
+use crate::providers::digitalocean::account::{Account, PENDING, catalog, reserved_key};
 use crate::providers::digitalocean::api::Ocean;
 use crate::providers::digitalocean::droplets;
-use crate::providers::digitalocean::wire::{BORN_KEY, HOST_KEY, mark, server_mark};
+use crate::providers::digitalocean::wire::{BORN_KEY, HOST_KEY, Volume, mark, server_mark};
 use crate::providers::first_boot::to_label;
 
 /// Carries the changes out. What must be replaced is deleted first, in reverse order; the rest follows in order.
@@ -118,7 +118,7 @@ async fn update(api: Ocean<'_>, resource: &Resource, fields: &[FieldChange], rep
             api.act(Method::Put, &format!("/firewalls/{}", known.id), body).await.map(|_| ())
         }
         Spec::Volume(spec) => {
-            let volume = account.volumes.iter().find(|v| v.name == name).ok_or_else(|| not_ours(resource))?;
+            let volume = account.volume(&name).ok_or_else(|| not_ours(resource))?;
             if spec.size_gb < volume.size_gigabytes {
                 return Err(Failure::new(
                     Kind::Failed,
@@ -135,28 +135,31 @@ async fn update(api: Ocean<'_>, resource: &Resource, fields: &[FieldChange], rep
     }
 }
 
-/// Reserves an address for a server, or gives it the one it had.
+/// Reserves an address for a server, or gives it the one it had. What is reserved is in the lock line before anything is
+/// waited for: nothing else says that it is ours.
 async fn reserve(api: Ocean<'_>, resource: &Resource, spec: &cloud::ReservedIp) -> Result<(), Failure> {
     let account = Account::load(api, &resource.owner).await?;
     let droplet = account.droplet(&spec.server).ok_or_else(|| not_ours(resource))?;
-    let ip = match account.reserved(&spec.server).filter(|reserved| reserved.region.slug == spec.location) {
-        Some(reserved) => {
-            let body = json!({ "type": "assign", "droplet_id": droplet.id });
-            let answer = api.act(Method::Post, &format!("/reserved_ips/{}/actions", reserved.ip), body).await?;
-            api.settle(&answer).await?;
-            reserved.ip.clone()
+    let key = reserved_key(&spec.server).ok_or_else(|| not_ours(resource))?;
+    let adopted = || account.at_droplet(&spec.server).filter(|_| resource.adopt);
+    let known = account.reserved(&spec.server).or_else(adopted);
+    let Some(reserved) = known.filter(|reserved| reserved.region.slug == spec.location) else {
+        api.doors.references.put(&key, Some(PENDING))?;
+        let answer = api.act(Method::Post, "/reserved_ips", json!({ "droplet_id": droplet.id })).await;
+        if answer.as_ref().is_err_and(|failure| !matches!(failure.kind, Kind::Lost | Kind::Unreachable)) {
+            api.doors.references.put(&key, None)?;
         }
-        None => {
-            // At once for the droplet: an answer that is lost leaves an address that is known by it.
-            let answer = api.act(Method::Post, "/reserved_ips", json!({ "droplet_id": droplet.id })).await?;
-            api.settle(&answer).await?;
-            answer["reserved_ip"]["ip"].as_str().unwrap_or_default().to_owned()
-        }
+        let answer = answer?;
+        api.doors.references.put(&key, answer["reserved_ip"]["ip"].as_str())?;
+        return api.settle(&answer).await;
     };
-    match reserved_key(&spec.server) {
-        Some(key) => api.doors.references.put(&key, Some(&ip)),
-        None => Ok(()),
+    api.doors.references.put(&key, Some(&reserved.ip))?;
+    if reserved.droplet.as_ref().is_some_and(|d| d.id == droplet.id) {
+        return Ok(());
     }
+    let body = json!({ "type": "assign", "droplet_id": droplet.id });
+    let answer = api.act(Method::Post, &format!("/reserved_ips/{}/actions", reserved.ip), body).await?;
+    api.settle(&answer).await
 }
 
 /// Writes a fingerprint into a droplet's tags.
@@ -214,12 +217,8 @@ async fn delete(api: Ocean<'_>, resource: &Resource) -> Result<(), Failure> {
 pub(super) async fn delete_by_id(api: Ocean<'_>, kind: &str, id: &str) -> Result<(), Failure> {
     if kind == "volume" {
         // A volume must be detached first.
-        let volume: crate::providers::digitalocean::wire::Volume =
-            match api.get(&format!("/volumes/{id}"), "volume").await {
-                Ok(volume) => volume,
-                Err(failure) if failure.kind == Kind::Failed => return Ok(()),
-                Err(failure) => return Err(failure),
-            };
+        let volumes: Vec<Volume> = api.list("/volumes", "volumes", &[]).await?;
+        let Some(volume) = volumes.into_iter().find(|volume| volume.id == id) else { return Ok(()) };
         for droplet in volume.droplet_ids.into_iter().flatten() {
             let body = json!({ "type": "detach", "droplet_id": droplet, "region": volume.region.slug });
             let answer = api.act(Method::Post, &format!("/volumes/{id}/actions"), body).await?;

@@ -27,8 +27,7 @@ pub(super) async fn create(
     let name = resource.cloud_name();
     let (catalog, account) = tokio::try_join!(catalog(api), load_parts(api, resource, spec))?;
     let keys: Vec<i64> = spec.keys.iter().filter_map(|key| account.key(key)).map(|key| key.id).collect();
-    let volumes: Vec<&str> =
-        account.volumes.iter().filter(|v| spec.volume && v.name == name).map(|v| v.id.as_str()).collect();
+    let volumes: Vec<&str> = account.volume(&name).filter(|_| spec.volume).map(|v| v.id.as_str()).into_iter().collect();
     let network = account.networks.iter().find(|n| n.name == name).map(|n| n.id.as_str());
     let boot = FirstBoot::of(spec, USER_DATA)?;
     let tags = [
@@ -71,7 +70,7 @@ async fn load_parts<'a>(api: Ocean<'a>, resource: &Resource, spec: &cloud::Serve
             () if !spec.keys.iter().all(|key| account.key(key).is_some()) => "an SSH key".to_owned(),
             () if !account.firewalls.iter().any(|f| f.name == name) => "the firewall".to_owned(),
             () if !account.networks.iter().any(|n| n.name == name) => "the private network".to_owned(),
-            () if spec.volume && !account.volumes.iter().any(|v| v.name == name) => "the volume".to_owned(),
+            () if spec.volume && account.volume(&name).is_none() => "the volume".to_owned(),
             () => return Ok(account),
         };
     }
@@ -131,14 +130,13 @@ pub(super) async fn update(
         let firewall = account.firewalls.iter().find(|f| f.name == name).ok_or_else(|| not_ours(resource))?;
         api.act(Method::Post, &format!("/firewalls/{}/tags", firewall.id), json!({ "tags": [tag] })).await?;
     }
-    if changed("volume") {
-        let volume = account.volumes.iter().find(|v| v.name == name);
-        if let Some(volume) = volume {
-            let kind = if spec.volume { "attach" } else { "detach" };
-            let body = json!({ "type": kind, "droplet_id": droplet.id, "region": volume.region.slug });
-            let answer = api.act(Method::Post, &format!("/volumes/{}/actions", volume.id), body).await?;
-            api.settle(&answer).await?;
-        }
+    if changed("volume")
+        && let Some(volume) = account.volume(&name)
+    {
+        let kind = if spec.volume { "attach" } else { "detach" };
+        let body = json!({ "type": kind, "droplet_id": droplet.id, "region": volume.region.slug });
+        let answer = api.act(Method::Post, &format!("/volumes/{}/actions", volume.id), body).await?;
+        api.settle(&answer).await?;
     }
     Ok(())
 }

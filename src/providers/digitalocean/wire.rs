@@ -97,6 +97,18 @@ pub(super) struct Droplet {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Image {
     pub slug: Option<String>,
+    #[serde(default)]
+    distribution: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+impl Image {
+    /// The release it is of, as clouds agree to call it: `Debian` and `13 x64` is `debian-13`.
+    pub(super) fn release(&self) -> Option<String> {
+        let version = self.name.as_deref()?.split(' ').next()?;
+        Some(format!("{}-{version}", self.distribution.as_deref()?.to_lowercase()))
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -67,6 +67,20 @@ impl<'a> NeonApi<'a> {
         }
     }
 
+    /// The organisations the key sees; none where it may not ask.
+    pub(super) async fn organizations(self) -> Result<Vec<String>, Failure> {
+        let call = Call::new(Method::Get, "/users/me/organizations");
+        let reply = self.doors.http.send(&API, &call, self.report).await?;
+        match reply.status {
+            200..300 => {
+                let list = reply.body["organizations"].as_array().cloned().unwrap_or_default();
+                Ok(list.iter().filter_map(|one| one["id"].as_str().map(str::to_owned)).collect())
+            }
+            401 => Err(denied(401, &reply.body, &call)),
+            _ => Ok(vec![]),
+        }
+    }
+
     /// What is at `path`.
     pub(super) async fn get(self, path: &str) -> Result<Value, Failure> {
         self.send(&Call::new(Method::Get, path)).await

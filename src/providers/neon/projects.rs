@@ -64,14 +64,25 @@ struct Endpoint {
     disabled: bool,
 }
 
-/// Looks at every project of the playbook's names, and at the branch of each for the mark.
+/// Looks at every project of the playbook's names, in every organisation the key sees and in those that `want` names,
+/// and at the branch of each for the mark.
 pub(super) async fn load(api: NeonApi<'_>, owner: &Name, want: &[Resource]) -> Result<Vec<Found>, Failure> {
-    let organization = want.iter().find_map(|resource| match &resource.spec {
-        Spec::Project(spec) => spec.organization.as_deref(),
-        _ => None,
-    });
+    let mut organizations = api.organizations().await?;
+    for resource in want {
+        if let Spec::Project(Project { organization: Some(named), .. }) = &resource.spec
+            && !organizations.contains(named)
+        {
+            organizations.push(named.clone());
+        }
+    }
     let prefix = format!("{owner}-");
-    let named: Vec<Info> = api.projects(&prefix, organization).await?;
+    let mut named: Vec<Info> = Vec::new();
+    for organization in &organizations {
+        named.extend(api.projects::<Info>(&prefix, Some(organization)).await?);
+    }
+    if organizations.is_empty() {
+        named = api.projects(&prefix, None).await?;
+    }
     let mut found = Vec::new();
     for info in named.into_iter().filter(|info| info.name.starts_with(&prefix)) {
         found.push(look(api, owner, info).await?);
@@ -143,7 +154,9 @@ pub(super) fn see(api: NeonApi<'_>, found: &[Found], resource: &Resource) -> Obs
     if let Some(endpoint) = &mine.endpoint {
         fields.insert("smallest", endpoint.autoscaling_limit_min_cu.to_string().into());
         fields.insert("largest", endpoint.autoscaling_limit_max_cu.to_string().into());
-        fields.insert("sleeps_after", endpoint.suspend_timeout_seconds.to_string().into());
+        // Zero stands for the usual five minutes.
+        let seconds = if endpoint.suspend_timeout_seconds == 0 { 300 } else { endpoint.suspend_timeout_seconds };
+        fields.insert("sleeps_after", seconds.to_string().into());
     }
     let size = mine.quota["logical_size_bytes"].as_i64().filter(|bytes| *bytes > 0);
     fields.insert("most_gb", size.map_or_else(|| "no limit".to_owned(), |bytes| (bytes >> 30).to_string()).into());
@@ -224,12 +237,26 @@ async fn carry_out(api: NeonApi<'_>, change: &ReadyChange) -> Result<(), Failure
         (Verb::Delete, Some(mine)) => delete(api, mine, spec).await,
         (Verb::Delete, None) => forget(api, spec),
         (Verb::Replace(_), Some(mine)) => {
+            // Nothing is deleted that cannot be had again.
+            check_region(api, &spec.region).await?;
             delete(api, mine, spec).await?;
             create(api, resource, spec).await
         }
         (Verb::Update(fields), Some(mine)) => update(api, mine, spec, fields).await,
         (_, Some(_)) => Ok(()),
         (_, None) => create(api, resource, spec).await,
+    }
+}
+
+/// Is this a region where a project can be made?
+async fn check_region(api: NeonApi<'_>, region: &str) -> Result<(), Failure> {
+    let offered = api.get("/regions").await?;
+    let ids: Vec<&str> =
+        offered["regions"].as_array().into_iter().flatten().filter_map(|region| region["region_id"].as_str()).collect();
+    match ids.contains(&region) {
+        true => Ok(()),
+        false => Err(Failure::new(Kind::Failed, format!("neon has no region `{region}`"))
+            .hint(format!("there are {}; nothing was done", ids.join(", ")))),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::model::resource::{Address, Fields, Observed, Owned, Resource, Spec};
 use crate::model::service::{AllowList, Preferences, Project};
 use crate::model::value::{Quoting, Value};
 use crate::providers::supabase::api::Supa;
+use crate::providers::supabase::apply::{check_region, organization_of};
 use crate::providers::supabase::migrations;
 
 /// The reference kept while a project is being made: whatever of our name appears then is ours.
@@ -82,6 +83,14 @@ impl<'a> Account<'a> {
     pub(super) async fn load(api: Supa<'a>) -> Result<Account<'a>, Failure> {
         let (organizations, mut projects): (Vec<Organization>, Vec<Info>) =
             tokio::try_join!(api.get("/organizations"), api.get("/projects"))?;
+        // A token may not see all of an organisation: what the lock line names is only gone when it is said to be.
+        for (_, kept) in api.doors.references.all() {
+            let reference = kept.split(' ').next().unwrap_or_default();
+            let looks_like_one = reference.len() == 20 && reference.bytes().all(|byte| byte.is_ascii_lowercase());
+            if looks_like_one && !projects.iter().any(|project| project.reference == reference) {
+                projects.extend(api.project(reference).await?);
+            }
+        }
         // What is on its way out is as good as gone.
         projects.retain(|project| !matches!(project.status.as_str(), "REMOVED" | "GOING_DOWN"));
         Ok(Account { api, organizations, projects })
@@ -156,9 +165,18 @@ impl<'a> Account<'a> {
             (Some(_), _) => "(another one)".into(),
             (None, _) => "(not known to be ours yet)".into(),
         };
-        let organization = match spec.organization.as_deref().and_then(|asked| self.organization(asked)) {
-            Some(asked) if asked.slug == info.organization_slug => spec.organization.clone().unwrap_or_default(),
-            _ => info.organization_slug.clone(),
+        let asked = spec.organization.as_deref().unwrap_or_default();
+        let known = |o: &&Organization| o.slug == asked || o.name == asked;
+        let named: Vec<&Organization> = self.organizations.iter().filter(known).collect();
+        if named.is_empty() {
+            return Ok(Observed::Foreign(format!(
+                "the project {} is there, but the token sees no organisation `{asked}`: was it renamed?",
+                info.reference
+            )));
+        }
+        let organization = match named.iter().any(|o| o.slug == info.organization_slug) {
+            true => asked.to_owned(),
+            false => info.organization_slug.clone(),
         };
         let poolers: Vec<Pooler> = match is_up {
             true => self.api.get(&format!("{path}/config/database/pooler")).await?,
@@ -230,6 +248,7 @@ impl<'a> Account<'a> {
         networks.sort();
         let mut wanted: Vec<String> = spec.addresses.iter().map(ToString::to_string).collect();
         wanted.sort();
+        wanted.dedup();
         let addresses = match networks == wanted && found["status"] == "applied" {
             true => Value::List(spec.addresses.clone()),
             false => Value::texts(networks),
@@ -259,7 +278,10 @@ impl<'a> Account<'a> {
         for resource in want {
             let Spec::Project(spec) = &resource.spec else { continue };
             let asked = spec.organization.as_deref().unwrap_or_default();
-            let Some(organization) = self.organization(asked) else { continue };
+            let organization = organization_of(self, spec)?;
+            if let Found::None = self.find(resource) {
+                check_region(self.api, &organization.slug, &spec.region).await?;
+            }
             let details: Json = self.api.get(&format!("/organizations/{}", organization.slug)).await?;
             let is_paid = details["plan"].as_str().is_some_and(|plan| plan != "free");
             // What is there says what compute costs; before that, the list of the program's own date does.
@@ -292,5 +314,6 @@ fn price_of(addons: &Json, variant: &str) -> Option<Decimal> {
     let mut all =
         addons["available_addons"].as_array()?.iter().flat_map(|a| a["variants"].as_array().into_iter().flatten());
     let found = all.find(|known| known["id"] == variant)?;
-    found["price"]["amount"].to_string().parse().ok()
+    let amount: Decimal = found["price"]["amount"].to_string().parse().ok()?;
+    Some(if found["price"]["interval"] == "monthly" { amount / Decimal::from(rented::HOURS) } else { amount })
 }

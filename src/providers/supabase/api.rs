@@ -58,6 +58,17 @@ impl<'a> Supa<'a> {
         self.send(&Call::new(method, path).body(body)).await
     }
 
+    /// The project called so, if it is there. Fails where the token may not see it.
+    pub(super) async fn project<T: DeserializeOwned>(self, reference: &str) -> Result<Option<T>, Failure> {
+        let call = Call::new(Method::Get, format!("/projects/{reference}"));
+        let reply = self.doors.http.send(&API, &call, self.report).await?;
+        match reply.status {
+            404 => Ok(None),
+            200..300 => Ok(serde_json::from_value(reply.body).ok()),
+            status => Err(denied(status, &reply.body, &call)),
+        }
+    }
+
     /// Deletes a project; one that is already gone is fine.
     pub(super) async fn delete_project(self, reference: &str) -> Result<(), Failure> {
         let call = Call::new(Method::Delete, format!("/projects/{reference}"));

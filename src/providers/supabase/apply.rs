@@ -13,7 +13,7 @@ use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Resource, Spec};
 use crate::model::secret::Secret;
 use crate::model::service::{AllowList, Preferences, Project};
-use crate::providers::supabase::account::{Account, Found, Info, PENDING, password_mark, reference};
+use crate::providers::supabase::account::{Account, Found, Info, Organization, PENDING, password_mark, reference};
 use crate::providers::supabase::api::Supa;
 use crate::providers::supabase::migrations;
 
@@ -42,6 +42,9 @@ async fn carry_out(api: Supa<'_>, change: &ReadyChange, report: &Report) -> Resu
         return match &change.verb {
             Verb::Delete => delete(api, &account, resource, spec).await,
             Verb::Replace(_) => {
+                // Nothing is deleted that cannot be had again.
+                let organization = organization_of(&account, spec)?;
+                check_region(api, &organization.slug, &spec.region).await?;
                 delete(api, &account, resource, spec).await?;
                 create(api, &Account::load(api).await?, resource, spec, report).await
             }
@@ -68,6 +71,32 @@ fn project_of<'a>(account: &'a Account<'_>, resource: &Resource) -> Result<&'a I
     }
 }
 
+pub(super) fn organization_of<'a>(account: &'a Account<'_>, spec: &Project) -> Result<&'a Organization, Failure> {
+    let asked = spec.organization.as_deref().unwrap_or_default();
+    account.organization(asked).ok_or_else(|| {
+        let names: Vec<&str> = account.organizations.iter().map(|o| o.name.as_str()).collect();
+        Failure::new(Kind::Human, format!("the token sees no organisation `{asked}`"))
+            .hint(format!("it sees: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") }))
+    })
+}
+
+/// Is this a region where a project can be made?
+pub(super) async fn check_region(api: Supa<'_>, organization: &str, region: &str) -> Result<(), Failure> {
+    let call = Call::new(Method::Get, "/projects/available-regions").query("organization_slug", organization);
+    let offered: Json = api.get_call(call).await?;
+    let codes: Vec<&str> = offered["all"]["specific"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|place| place["code"].as_str())
+        .collect();
+    match codes.contains(&region) {
+        true => Ok(()),
+        false => Err(Failure::new(Kind::Failed, format!("supabase has no region `{region}`"))
+            .hint(format!("there are {}; nothing was done", codes.join(", ")))),
+    }
+}
+
 fn password_of(api: Supa<'_>, spec: &Project) -> Result<Secret, Failure> {
     api.doors.keys.get(&spec.password).ok_or_else(|| {
         Failure::new(Kind::Human, format!("the secret `{}` has no value", spec.password))
@@ -87,12 +116,7 @@ async fn create(
         #[serde(rename = "ref")]
         reference: String,
     }
-    let asked = spec.organization.as_deref().unwrap_or_default();
-    let organization = account.organization(asked).ok_or_else(|| {
-        let names: Vec<&str> = account.organizations.iter().map(|o| o.name.as_str()).collect();
-        Failure::new(Kind::Human, format!("the token sees no organisation `{asked}`"))
-            .hint(format!("it sees: {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") }))
-    })?;
+    let organization = organization_of(account, spec)?;
     let password = password_of(api, spec)?;
     // Before the effect: whatever of this name appears from now on is ours.
     api.doors.references.put(&resource.step, Some(PENDING))?;

@@ -9,7 +9,7 @@ use crate::model::resource::{Fields, Resource, Spec};
 use crate::model::service::{AllowList, Migrations, Preferences, Project};
 use crate::model::value::Value;
 use crate::steps::database::{DatabaseAnswers, secret};
-use crate::steps::server::{self, ServerAnswers};
+use crate::steps::server::{self, ServerAnswers, ServerProvider};
 use crate::steps::{Site, Source};
 
 /// For how long a login lasts unless said otherwise: a day, in seconds.
@@ -80,7 +80,12 @@ fn addresses(site: &Site<'_>, answers: &DatabaseAnswers) -> Result<Vec<Value>, P
     let wanted = servers.filter(|entry| answers.from.as_ref().is_none_or(|from| from.contains(&entry.id)));
     let mut addresses = Vec::new();
     for entry in wanted {
-        for family in server::families(&entry.answers::<ServerAnswers>()?) {
+        let answers: ServerAnswers = entry.answers()?;
+        if answers.provider == ServerProvider::Digitalocean {
+            // What goes out of a droplet comes from its own address, not from the one that is reserved for visitors.
+            addresses.push(site.output(&entry.id, "address"));
+        }
+        for family in server::families(&answers) {
             let family = if family == IpFamily::V4 { "ipv4" } else { "ipv6" };
             addresses.push(site.output(&entry.id, family));
         }
