@@ -169,11 +169,17 @@ async fn every_playbook_we_ship_is_rehearsed_from_beginning_to_end() {
         return;
     }
     engine_with_base_image(System::default()).await;
-    for (playbook, pages) in [("playbooks/solo-hetzner.toml", 1), ("playbooks/existing-server.toml", 2)] {
+    for (playbook, pages) in [
+        ("playbooks/solo-hetzner.toml", 1),
+        ("playbooks/existing-server.toml", 2),
+        ("playbooks/solo-digitalocean.toml", 1),
+        ("playbooks/solo-full.toml", 1),
+        ("playbooks/solo-neon.toml", 1),
+    ] {
         let probes = rehearse(playbook);
         assert!(probes.iter().all(|(_, passed)| *passed), "{probes:?}");
         assert_eq!(probes.iter().filter(|(what, _)| what.starts_with("page https://")).count(), pages, "{probes:?}");
-        for what in ["second apply", "check", "what the simulated cloud holds", "containers and volumes left"] {
+        for what in ["second apply", "check", "what the simulated clouds hold", "containers and volumes left"] {
             assert!(probes.iter().any(|(probe, _)| probe == what), "{what}: {probes:?}");
         }
     }
