@@ -8,33 +8,45 @@ pub mod login;
 pub mod rehearse;
 pub mod secrets;
 pub mod simulate;
+pub mod wizard;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc::UnboundedSender;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::cupboard::{disk, journal};
 use crate::engine::{Goal, Wishes};
 use crate::front::{self, Style};
-use crate::model::event::FailureView;
+use crate::model::event::{Event, FailureView};
 use crate::model::failure::{Failure, Kind};
 use crate::rehearsal::clouds::APIS;
 use crate::{providers, steps};
 
 /// Takes a solo developer from an empty cloud account to a production server.
 ///
-/// A playbook says what shall be; `plan` shows what would change, `apply` makes it so, `check` tells whether
+/// Without a command, a wizard asks and writes a playbook. A playbook says what shall be; `plan` shows what would change, `apply` makes it so, `check` tells whether
 /// it still is, `destroy` takes it away. `rehearse` does all of that on this machine, for nothing.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Exit codes: 0 done · 1 failed · 2 wrong use or playbook · 3 drift · 4 a person must act · \
                         5 over budget · 130 stopped")]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
+    /// Ask line by line instead of on the full screen
+    #[arg(long)]
+    plain: bool,
+    /// An answer given beforehand, such as server.size=2/4; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The playbook to write, or to go on with [default: NAME.toml in this folder]
+    #[arg(long, value_name = "FILE")]
+    playbook: Option<PathBuf>,
     #[command(subcommand)]
-    command: Cmd,
+    command: Option<Cmd>,
 }
 
 /// Options of every command.
@@ -154,6 +166,11 @@ enum Cmd {
         /// Only those of the playbook of this name
         playbook: Option<String>,
     },
+    /// Play an earlier run back
+    Show {
+        /// The run's name, as `landfall runs` lists it; or a part of it that only one has
+        run: String,
+    },
     /// Print the JSON Schema of playbooks, for editors
     Schema,
     /// Print a completion script
@@ -168,6 +185,8 @@ enum Cmd {
 pub struct Settings {
     /// How events are shown.
     pub style: Style,
+    /// Who is told of events instead, if somebody is.
+    pub listener: Option<UnboundedSender<Event>>,
     /// Where APIs are instead of their usual places, by name.
     pub endpoints: BTreeMap<String, String>,
     /// Where the journal and the locks are kept.
@@ -210,7 +229,14 @@ pub fn run() -> u8 {
 
 fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let settings = |globals: &Globals| settings(globals);
-    match cli.command {
+    let Some(command) = cli.command else {
+        let settings = settings(&cli.globals)?;
+        return match cli.plain {
+            true => wizard::plain(&settings, cli.playbook, &cli.set),
+            false => wizard::wizard(&settings, cli.playbook, &cli.set),
+        };
+    };
+    match command {
         Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, Consent::default()),
         Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, Consent::default()),
         Cmd::Apply { file, yes, allow_data_loss, adopt, retire } => {
@@ -236,6 +262,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             list_runs(&disk::state_folder()?, playbook.as_deref(), cli.globals.json);
             Ok(0)
         }
+        Cmd::Show { run } => wizard::show(&settings(&cli.globals)?, &run),
         Cmd::Schema => {
             front::print(&format!("{:#}\n", steps::reference::schema()));
             Ok(0)
@@ -271,7 +298,7 @@ fn settings(globals: &Globals) -> Result<Settings, Failure> {
     }
     let style = if globals.json { Style::Json } else { Style::Plain { quiet: globals.quiet } };
     let key_file = std::env::var_os("LANDFALL_SSH_KEY").filter(|path| !path.is_empty()).map(PathBuf::from);
-    Ok(Settings { style, endpoints, state: disk::state_folder()?, key_file })
+    Ok(Settings { style, listener: None, endpoints, state: disk::state_folder()?, key_file })
 }
 
 /// Checks that a token sent to `url` cannot be read on the way: HTTPS, or plain HTTP to this machine.

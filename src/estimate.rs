@@ -1,6 +1,7 @@
 //! What things cost: the bill of a playbook, and providers side by side. Pure; fed by catalogs, which are read from the
 //! clouds or, without a token, taken from the dated snapshot in the program.
 
+pub mod menu;
 pub mod snapshot;
 
 use rust_decimal::Decimal;

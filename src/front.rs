@@ -1,8 +1,11 @@
 //! Front ends: the same events, shown to people or handed to machines.
 
+pub mod actions;
+pub mod ask;
 pub mod json;
 pub mod plain;
 pub mod plan;
+pub mod tui;
 
 use std::io::{IsTerminal, Write};
 
@@ -27,13 +30,21 @@ pub fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// Shows events until the last one. `on_plan` is told of a plan in which there is something to do.
-pub async fn show(style: Style, mut events: mpsc::UnboundedReceiver<Event>, mut on_plan: impl FnMut(&plan::Summary)) {
+/// Shows events until the last one, or hands them to `listener`. `on_plan` is told of a plan in which there is
+/// something to do.
+pub async fn show(
+    style: Style,
+    listener: Option<&mpsc::UnboundedSender<Event>>,
+    mut events: mpsc::UnboundedReceiver<Event>,
+    mut on_plan: impl FnMut(&plan::Summary),
+) {
     let mut plain = plain::Plain::new(matches!(style, Style::Plain { quiet: true }));
     while let Some(event) = events.recv().await {
-        match style {
-            Style::Json => json::show(&event),
-            Style::Plain { .. } => plain.show(&event),
+        match (listener, style) {
+            // One that has gone away is no reason to stop.
+            (Some(listener), _) => drop(listener.send(event.clone())),
+            (None, Style::Json) => json::show(&event),
+            (None, Style::Plain { .. }) => plain.show(&event),
         }
         if let What::Planned { changes, .. } = &event.event {
             let summary = plan::Summary::of(changes);
@@ -41,6 +52,14 @@ pub async fn show(style: Style, mut events: mpsc::UnboundedReceiver<Event>, mut 
                 on_plan(&summary);
             }
         }
+    }
+}
+
+/// Shows one event of an earlier run.
+pub fn replay(style: Style, event: &Event, plain: &mut plain::Plain) {
+    match style {
+        Style::Json => json::show(event),
+        Style::Plain { .. } => plain.show(event),
     }
 }
 

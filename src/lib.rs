@@ -9,6 +9,7 @@ pub mod doors;
 pub mod engine;
 pub mod estimate;
 pub mod front;
+pub mod interview;
 pub mod model;
 pub mod probes;
 pub mod providers;

@@ -19,6 +19,7 @@ use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
+use crate::model::question::Choices;
 use crate::model::resource::{Observed, Owned, Resource, Stock};
 
 /// What a token opens.
@@ -59,6 +60,12 @@ pub trait Provider: Sync {
 
     /// What it sells, where it sells servers.
     async fn catalog(&self, _doors: &Doors, _report: &Report) -> Option<Result<Catalog, Failure>> {
+        None
+    }
+
+    /// What the account holds that a person may choose from: `zone`, `organization` or `region`. `None` where there is
+    /// nothing of that sort.
+    async fn choices(&self, _doors: &Doors, _what: &str, _report: &Report) -> Option<Result<Choices, Failure>> {
         None
     }
 

@@ -17,10 +17,12 @@ use std::ops::Range;
 
 use schemars::{Schema, SchemaGenerator};
 
+use crate::model::draft::Draft;
 use crate::model::machine::HostAt;
 use crate::model::name::Name;
 use crate::model::playbook::{Entry, Playbook};
 use crate::model::problem::Problem;
+use crate::model::question::Page;
 use crate::model::resource::{Address, Resource, Spec};
 use crate::model::value::{Input, OutputKey, Outputs, Value};
 
@@ -44,6 +46,21 @@ pub trait Step: Sync {
     /// The output `name` of `entry`, where it is put together from others or from secrets.
     fn derive(&self, _site: &Site<'_>, _entry: &Entry, _name: &str) -> Option<Value> {
         None
+    }
+
+    /// The pages of the wizard that ask for its answers, as far as they can be told from `draft`.
+    fn pages(&self, _draft: &Draft) -> Vec<Page> {
+        vec![]
+    }
+
+    /// Shall the wizard add this step by itself, because of what else is wanted?
+    fn comes_along(&self, _draft: &Draft) -> bool {
+        false
+    }
+
+    /// The answer that names the server this step is for, where it has one.
+    fn named_server(&self, _draft: &Draft) -> Option<&'static str> {
+        Some("on")
     }
 
     /// The resources these answers ask for. Outputs that do not exist yet stand in them as placeholders.

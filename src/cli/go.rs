@@ -81,7 +81,7 @@ pub async fn run(
         wishes: consent.wishes.clone(),
         stop,
     };
-    let showing = front::show(settings.style, shown, move |summary| {
+    let showing = front::show(settings.style, settings.listener.as_ref(), shown, move |summary| {
         if !matches!(goal, Goal::Apply | Goal::Destroy) {
             return;
         }
@@ -120,6 +120,9 @@ pub fn refuse(style: Style, refused: Refused) -> u8 {
         (Refused::Wrong(problems), Style::Plain { .. }) => {
             let text: Vec<String> = problems.iter().map(Located::render).collect();
             front::complain(&text.join("\n"));
+            if front::actions::are_here() {
+                problems.iter().for_each(|problem| front::print(&front::actions::problem(problem)));
+            }
         }
     }
     Kind::Playbook.exit_code()

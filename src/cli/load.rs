@@ -74,6 +74,11 @@ pub fn load(path: &Path) -> Result<Loaded, Refused> {
 
 /// Checks the playbook `text`, which is or stands for the file at `path`.
 pub fn check(path: &Path, text: &str) -> Result<Loaded, Refused> {
+    check_with(path, text, Box::new(AskPassphrase))
+}
+
+/// The same, with `passphrase` to open the vault file.
+pub fn check_with(path: &Path, text: &str, passphrase: Box<dyn Passphrase>) -> Result<Loaded, Refused> {
     let wrong = |problems: Vec<Problem>| {
         let shown = path.display().to_string();
         Refused::Wrong(problems.iter().map(|problem| problem.locate(&shown, text)).collect())
@@ -98,7 +103,9 @@ pub fn check(path: &Path, text: &str) -> Result<Loaded, Refused> {
         return Err(wrong(problems));
     }
     steps::desired(&playbook, &Outputs::new(), &sources).map_err(wrong)?;
-    let cupboard =
-        Cupboard { keys: Arc::new(vault(&playbook.name, path)), references: Arc::new(LockLine::of(path, text)) };
+    let cupboard = Cupboard {
+        keys: Arc::new(Vault::of(&playbook.name, path, passphrase)),
+        references: Arc::new(LockLine::of(path, text)),
+    };
     Ok(Loaded { playbook, sources, cupboard })
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cli::go::{self, listen_for_stop, refuse, run, runtime, wait_for_signal};
 use crate::cli::load::{Cupboard, Loaded, Refused, check, load};
@@ -50,22 +51,30 @@ pub fn rehearse(settings: &Settings, path: &Path, wishes: Wishes) -> Result<u8, 
     runtime()?.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
         tokio::spawn(listen_for_stop(stop.clone(), false, settings.style));
-        let mut show = Show::new(settings.style);
-        show.tell(What::RunStarted {
-            command: "rehearse".into(),
-            playbook: original.playbook.name.to_string(),
-            run: None,
-        });
-        let stage = Stage::set(settings, path, &original, wishes, &mut show).await?;
-        let played = stage.play(&mut show, &stop, wishes).await;
-        let left = stage.machines.close().await;
-        let failure = match played {
-            Ok(()) if left.is_empty() => None,
-            Ok(()) => Some(Failure::new(Kind::Failed, format!("left behind: {}", left.join(", ")))),
-            Err(failure) => Some(failure),
-        };
-        Ok(show.end(failure))
+        rehearsal(settings, path, &original, wishes, &stop).await
     })
+}
+
+/// The rehearsal itself, until it is over or `stop` is set. Gives the exit code.
+pub async fn rehearsal(
+    settings: &Settings,
+    path: &Path,
+    original: &Loaded,
+    wishes: Wishes,
+    stop: &Arc<AtomicBool>,
+) -> Result<u8, Failure> {
+    let mut show = Show::new(settings);
+    let playbook = original.playbook.name.to_string();
+    show.tell(What::RunStarted { command: "rehearse".into(), playbook, run: None });
+    let stage = Stage::set(settings, path, original, wishes, &mut show).await?;
+    let played = stage.play(&mut show, stop, wishes).await;
+    let left = stage.machines.close().await;
+    let failure = match played {
+        Ok(()) if left.is_empty() => None,
+        Ok(()) => Some(Failure::new(Kind::Failed, format!("left behind: {}", left.join(", ")))),
+        Err(failure) => Some(failure),
+    };
+    Ok(show.end(failure))
 }
 
 /// Everything a rehearsal plays with.
@@ -91,7 +100,9 @@ impl Stage {
         show: &mut Show,
     ) -> Result<Stage, Failure> {
         let stand_ins = choose_stand_ins(original, wishes, show).await;
-        let machines = Arc::new(open_hosts(stand_ins, &playbook::systems(&original.playbook)).await?);
+        let systems = playbook::systems(&original.playbook);
+        let machines = open_hosts(stand_ins, &systems, |text| show.tell(What::Note { text })).await?;
+        let machines = Arc::new(machines);
         let apis = playbook::apis(&original.playbook);
         let ground = Ground {
             machines: Some(machines.clone() as Arc<dyn Machines>),
@@ -347,6 +358,7 @@ fn list(names: &[String]) -> String {
 /// Tells how the rehearsal goes.
 struct Show {
     style: Style,
+    listener: Option<UnboundedSender<Event>>,
     seq: u64,
     parts: Vec<(&'static str, Duration)>,
     bill: Vec<BillLine>,
@@ -356,17 +368,19 @@ struct Show {
 }
 
 impl Show {
-    fn new(style: Style) -> Show {
+    fn new(settings: &Settings) -> Show {
+        let (style, listener) = (settings.style, settings.listener.clone());
         let plain = front::plain::Plain::new(matches!(style, Style::Plain { quiet: true }));
-        Show { style, seq: 0, parts: vec![], bill: vec![], chain: None, begun: Instant::now(), plain }
+        Show { style, listener, seq: 0, parts: vec![], bill: vec![], chain: None, begun: Instant::now(), plain }
     }
 
     fn tell(&mut self, event: What) {
         self.seq += 1;
         let event = Event { v: VERSION, seq: self.seq, at: jiff::Timestamp::now(), event };
-        match self.style {
-            Style::Json => front::json::show(&event),
-            Style::Plain { .. } => self.plain.show(&event),
+        match (&self.listener, self.style) {
+            (Some(listener), _) => drop(listener.send(event)),
+            (None, Style::Json) => front::json::show(&event),
+            (None, Style::Plain { .. }) => self.plain.show(&event),
         }
     }
 
@@ -382,7 +396,7 @@ impl Show {
     /// Tells how it all went. Gives the exit code.
     fn end(mut self, failure: Option<Failure>) -> u8 {
         let code = failure.as_ref().map_or(0, |failure| failure.kind.exit_code());
-        if self.style != Style::Json {
+        if self.style != Style::Json && self.listener.is_none() {
             let parts: Vec<String> =
                 self.parts.iter().map(|(name, took)| format!("{name} {}", duration(*took))).collect();
             front::print(&format!("\nrehearsed: {}\n", parts.join(", ")));

@@ -24,7 +24,7 @@ use crate::model::failure::{Failure, Kind};
 use crate::model::name::{NAME_RULE, Name};
 use crate::model::playbook::Playbook;
 use crate::model::resource::Spec;
-use crate::model::secret::Secret;
+use crate::model::secret::{Keys, Secret};
 use crate::model::value::Outputs;
 use crate::providers::{self, Provider};
 use crate::steps;
@@ -139,24 +139,11 @@ fn set(
 
 /// Asks the provider about a token before it is kept. One that is refused is not kept; one that cannot be checked is.
 fn check(settings: &Settings, vault: &Arc<Vault>, name: &Name, value: &Secret) -> Result<(), Failure> {
-    let of_token = |provider: &&&dyn Provider| provider.api().is_some_and(|api| api.token == name.as_str());
-    let Some(provider) = providers::PROVIDERS.iter().find(of_token) else { return Ok(()) };
-    let keys = Memory::over(vault.clone(), [(name.clone(), value.expose().to_owned())]);
-    let references = Arc::new(LockLine::of(Path::new(""), ""));
-    let doors = doors(settings, &Cupboard { keys: Arc::new(keys), references }, Goal::Plan);
-    let Some(checked) = runtime()?.block_on(provider.check(&doors, &Report::silent())) else { return Ok(()) };
-    match checked {
-        Ok(account) if account.lacks.is_empty() => {
-            front::complain(&format!("the token opens {}\n", account.whose));
+    match runtime()?.block_on(judge(settings, vault.clone(), name, value)) {
+        Ok(None) => Ok(()),
+        Ok(Some(whose)) => {
+            front::complain(&format!("the token opens {whose}\n"));
             Ok(())
-        }
-        Ok(account) => {
-            let hint = provider.api().map_or("", |api| api.make_token);
-            Err(Failure::new(
-                Kind::Human,
-                format!("the token opens {}, but lacks: {}", account.whose, account.lacks.join("; ")),
-            )
-            .hint(format!("{hint}; nothing was kept")))
         }
         Err(failure) if failure.kind == Kind::Unreachable => {
             let text = front::plain::render_failure(&FailureView::from(&failure));
@@ -165,6 +152,29 @@ fn check(settings: &Settings, vault: &Arc<Vault>, name: &Name, value: &Secret) -
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// Whose account the token `name` opens; `None` for a secret that is no token. Fails as `Human` when it is refused or
+/// lacks rights, as `Unreachable` when nobody could be asked.
+pub(super) async fn judge(
+    settings: &Settings,
+    vault: Arc<dyn Keys>,
+    name: &Name,
+    value: &Secret,
+) -> Result<Option<String>, Failure> {
+    let of_token = |provider: &&&dyn Provider| provider.api().is_some_and(|api| api.token == name.as_str());
+    let Some(provider) = providers::PROVIDERS.iter().find(of_token) else { return Ok(None) };
+    let keys = Memory::over(vault, [(name.clone(), value.expose().to_owned())]);
+    let references = Arc::new(LockLine::of(Path::new(""), ""));
+    let doors = doors(settings, &Cupboard { keys: Arc::new(keys), references }, Goal::Plan);
+    let Some(checked) = provider.check(&doors, &Report::silent()).await else { return Ok(None) };
+    let account = checked?;
+    if account.lacks.is_empty() {
+        return Ok(Some(account.whose));
+    }
+    let hint = provider.api().map_or("", |api| api.make_token);
+    let what = format!("the token opens {}, but lacks: {}", account.whose, account.lacks.join("; "));
+    Err(Failure::new(Kind::Human, what).hint(format!("{hint}; nothing was kept")))
 }
 
 /// Every secret the playbook uses: tokens of its clouds, secrets in its answers, and what is made for it.
@@ -184,6 +194,33 @@ fn used(loaded: &Loaded) -> Result<BTreeSet<Name>, Failure> {
         }
     }
     Ok(names)
+}
+
+/// Secrets that a run would ask for and that nobody has given: tokens of clouds, and values of files on hosts that are
+/// not made on the way.
+pub(super) fn missing(loaded: &Loaded) -> Result<Vec<Name>, Failure> {
+    let wanted = steps::desired(&loaded.playbook, &Outputs::new(), &loaded.sources).map_err(|problems| {
+        let text: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+        Failure::new(Kind::Playbook, text.join("; "))
+    })?;
+    let made: BTreeSet<&Name> = wanted.iter().flat_map(|resource| resource.spec.makes_secrets()).collect();
+    let mut names = BTreeSet::new();
+    for resource in &wanted {
+        let api = providers::find(resource.address.provider).and_then(|provider| provider.api());
+        names.extend(api.and_then(|api| Name::parse(api.token)));
+        if let Spec::File(_) = &resource.spec {
+            let inside =
+                resource.spec.fields().values().flat_map(crate::model::value::Value::secrets).collect::<Vec<_>>();
+            names.extend(inside.into_iter().filter(|name| !made.contains(name)));
+        }
+    }
+    let mut missing = Vec::new();
+    for name in names {
+        if loaded.cupboard.keys.find(&name)?.is_none() {
+            missing.push(name);
+        }
+    }
+    Ok(missing)
 }
 
 fn list(settings: &Settings, loaded: &Loaded, vault: &Vault) -> Result<u8, Failure> {

@@ -20,7 +20,9 @@ pub fn simulate(apis: &[String], hosts: bool) -> Result<u8, Failure> {
         APIS.iter().copied().filter(|api| apis.is_empty() || apis.iter().any(|a| a == api)).collect();
     runtime()?.block_on(async {
         let machines = match hosts {
-            true => Some(Arc::new(open_hosts(vec![], &[System::default()]).await?)),
+            true => Some(Arc::new(
+                open_hosts(vec![], &[System::default()], |text| front::complain(&format!("{text}\n"))).await?,
+            )),
             false => None,
         };
         let ground = Ground {
@@ -60,9 +62,13 @@ pub fn cannot_simulate(why: String) -> Failure {
     Failure::new(Kind::Failed, "cannot simulate a cloud").because(why)
 }
 
-/// Local hosts, with the base images of `systems` made if they are missing. Fails as `Human` where there is no
+/// Local hosts, with the base images of `systems` made if they are missing, which is told. Fails as `Human` where there is no
 /// engine.
-pub async fn open_hosts(stand_ins: Vec<StandIn>, systems: &[System]) -> Result<LocalHosts, Failure> {
+pub async fn open_hosts(
+    stand_ins: Vec<StandIn>,
+    systems: &[System],
+    mut tell: impl FnMut(String),
+) -> Result<LocalHosts, Failure> {
     let engine = LocalHosts::engine().await.map_err(|why| {
         Failure::new(Kind::Human, "there is no Docker engine for local hosts")
             .because(why)
@@ -70,10 +76,7 @@ pub async fn open_hosts(stand_ins: Vec<StandIn>, systems: &[System]) -> Result<L
     })?;
     for system in systems {
         if !LocalHosts::has_base_image(&engine, *system).await {
-            front::complain(&format!(
-                "making the base image of local {} hosts: about two minutes, once\n",
-                system.as_str()
-            ));
+            tell(format!("making the base image of local {} hosts: about two minutes, once", system.as_str()));
             LocalHosts::build_base_image(&engine, *system).await.map_err(|why| {
                 Failure::new(Kind::Failed, "cannot make the base image of local hosts")
                     .because(why)

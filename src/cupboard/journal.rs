@@ -91,6 +91,32 @@ pub fn runs(state: &Path, only: Option<&str>) -> Vec<Run> {
     all
 }
 
+/// The events of the run whose name begins with or contains `name`, with the playbook's name. Lines that were cut off are
+/// passed over. Fails as `Usage` when there is none such, or several.
+pub fn read_events(state: &Path, name: &str) -> Result<(String, Vec<Event>), Failure> {
+    let all = runs(state, None);
+    let exact: Vec<&Run> = all.iter().filter(|run| run.run == name).collect();
+    let fitting = if exact.is_empty() { all.iter().filter(|run| run.run.contains(name)).collect() } else { exact };
+    let run = match fitting.as_slice() {
+        [run] => run,
+        [] => {
+            return Err(
+                Failure::new(Kind::Usage, format!("there is no run `{name}`")).hint("`landfall runs` lists them")
+            );
+        }
+        several => {
+            let names: Vec<&str> = several.iter().take(5).map(|run| run.run.as_str()).collect();
+            return Err(Failure::new(Kind::Usage, format!("several runs fit `{name}`"))
+                .hint(format!("say which: {}", names.join(", "))));
+        }
+    };
+    let path = state.join(&run.playbook).join("runs").join(format!("{}.jsonl", run.run));
+    let file = File::open(&path)
+        .map_err(|e| Failure::new(Kind::Failed, format!("cannot read {}", path.display())).because(e))?;
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    Ok((run.playbook.clone(), lines.filter_map(|line| serde_json::from_str(&line).ok()).collect()))
+}
+
 fn read(path: &Path, run: &str, playbook: &str) -> Run {
     let mut seen =
         Run { run: run.to_owned(), playbook: playbook.to_owned(), command: String::new(), changes: 0, code: None };

@@ -1,8 +1,10 @@
 //! Which key to log in with: exactly one, chosen by what it is and not by trying.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use ssh_key::{PrivateKey, PublicKey};
+use rand_core::OsRng;
+use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
 
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
@@ -70,6 +72,61 @@ pub fn find(
             "put the private key into ~/.ssh, load it into the agent with `ssh-add`, or name its file with LANDFALL_SSH_KEY",
         )),
     }
+}
+
+/// Every public key whose private half is in `folder` or in the agent, as a line for a playbook, with where it is.
+pub fn public_lines(folder: Option<&Path>, in_agent: &[(Vec<u8>, String)]) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let mut add = |line: String, place: String| {
+        let body = |line: &str| line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        if !found.iter().any(|(known, _)| body(known) == body(&line)) {
+            found.push((line, place));
+        }
+    };
+    for (path, key) in folder.map(private_keys).unwrap_or_default() {
+        let mut public = key.public_key().clone();
+        // The comment of an encrypted key is locked away with it; the file beside it has it, too.
+        let beside = std::fs::read_to_string(path.with_extension("pub")).ok();
+        if let Some(named) = beside.and_then(|line| PublicKey::from_openssh(line.trim()).ok())
+            && named.key_data() == public.key_data()
+        {
+            public = named;
+        }
+        if let Ok(line) = public.to_openssh() {
+            add(line, path.display().to_string());
+        }
+    }
+    for (blob, comment) in in_agent {
+        if let Ok(mut public) = PublicKey::from_bytes(blob) {
+            public.set_comment(comment.as_str());
+            if let Ok(line) = public.to_openssh() {
+                add(line, "the agent".to_owned());
+            }
+        }
+    }
+    // Newer kinds of key first.
+    found.sort_by_key(|(line, _)| !line.starts_with("ssh-ed25519"));
+    found
+}
+
+/// Makes a pair of ed25519 keys in `folder`, under a name that is not taken yet. Gives the public line.
+pub fn make_pair(folder: &Path) -> Result<String, Failure> {
+    let trouble = |e: ssh_key::Error| {
+        Failure::new(Kind::Failed, format!("cannot make a key in {}", folder.display()))
+            .because(e)
+            .hint("make one with `ssh-keygen -t ed25519`")
+    };
+    let name = ["id_ed25519", "landfall_ed25519"].into_iter().find(|name| !folder.join(name).exists());
+    let name = name.ok_or_else(|| {
+        Failure::new(Kind::Failed, format!("there are keys in {} already", folder.display())).hint("choose one of them")
+    })?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| trouble(e.into()))?;
+    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(trouble)?;
+    key.set_comment("landfall");
+    let line = key.public_key().to_openssh().map_err(trouble)?;
+    key.write_openssh_file(&folder.join(name), LineEnding::LF).map_err(trouble)?;
+    key.public_key().write_openssh_file(&folder.join(format!("{name}.pub"))).map_err(trouble)?;
+    Ok(line)
 }
 
 fn unlock(path: &Path, key: &PrivateKey, keys: &dyn Keys) -> Result<Identity, Failure> {

@@ -1,9 +1,9 @@
 //! The door to other people's programs on this machine: the SSH client, and judges.
 #![expect(clippy::disallowed_types, reason = "this is the door")]
 
-use std::io;
+use std::io::{self, BufRead as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::model::failure::{Failure, Kind};
 use crate::model::secret::is_secret_variable;
@@ -34,6 +34,40 @@ pub async fn output(program: PathBuf, arguments: Vec<String>) -> Result<String, 
     match ran.map_err(io::Error::other).and_then(|ran| ran) {
         Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         Err(e) => Err(Failure::new(Kind::Failed, format!("cannot run {name}")).because(e)),
+    }
+}
+
+/// Stands by while the terminal is not as it was found, and puts it back when this process is ended in a way that leaves
+/// it no time to do so itself.
+pub struct Standby {
+    child: Child,
+    word: Option<ChildStdin>,
+}
+
+/// What the one who stands by does: keeps the settings, waits for the end of its input, and unless that ends with a word,
+/// puts everything back. It ignores what ends others in its group.
+const STANDBY: &str = r#"trap "" HUP INT TERM TTOU; saved=$(stty -g </dev/tty) || exit 0; echo ready
+read -r word; [ "$word" = well ] && exit 0
+stty "$saved" </dev/tty; printf '\033[?1000l\033[?1002l\033[?1003l\033[?1006l\033[?2004l\033[?1049l\033[?25h' >/dev/tty"#;
+
+/// Has somebody stand by for this terminal. `None` where that cannot be: then only the process itself looks after it.
+pub fn stand_by() -> Option<Standby> {
+    let shell = find(&["sh"])?;
+    let mut command = command(&shell, &["-c".to_owned(), STANDBY.to_owned()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    // The settings must have been read before they are changed.
+    let mut ready = String::new();
+    let _ = child.stdout.take().map(|out| io::BufReader::new(out).read_line(&mut ready));
+    let word = child.stdin.take();
+    Some(Standby { child, word })
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        if let Some(mut word) = self.word.take() {
+            let _ = word.write_all(b"well\n");
+        }
+        let _ = self.child.wait();
     }
 }
 

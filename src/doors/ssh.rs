@@ -458,17 +458,21 @@ fn authenticate(session: &Session, id: &HostId, identity: &Identity) -> Result<(
     }
 }
 
-/// Public keys the agent holds; none where there is no agent.
 fn agent_keys() -> Vec<Vec<u8>> {
+    keys_in_agent().into_iter().map(|(blob, _)| blob).collect()
+}
+
+/// Public keys the agent holds, each with its comment; none where there is no agent.
+pub fn keys_in_agent() -> Vec<(Vec<u8>, String)> {
     if std::env::var_os("SSH_AUTH_SOCK").is_none() {
         return vec![];
     }
-    let list = || -> Result<Vec<Vec<u8>>, ssh2::Error> {
+    let list = || -> Result<Vec<(Vec<u8>, String)>, ssh2::Error> {
         let session = Session::new()?;
         let mut agent = session.agent()?;
         agent.connect()?;
         agent.list_identities()?;
-        Ok(agent.identities()?.iter().map(|key| key.blob().to_vec()).collect())
+        Ok(agent.identities()?.iter().map(|key| (key.blob().to_vec(), key.comment().to_owned())).collect())
     };
     list().unwrap_or_default()
 }

@@ -139,7 +139,7 @@ pub(super) fn delete_view(owned: &Owned) -> ChangeView {
     ChangeView {
         address: owned.address.to_string(),
         step: String::new(),
-        verb: "delete",
+        verb: "delete".to_owned(),
         fields: vec![],
         loses_data: holds_data(&owned.address),
         conflict: None,

@@ -9,6 +9,7 @@ use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use inquire::InquireError;
 
+use crate::front::actions;
 use crate::front::plan::{Summary, render, render_bill};
 use crate::front::{complain, print};
 use crate::model::event::{Event, FailureView, What};
@@ -25,13 +26,23 @@ pub struct Plain {
     running: HashMap<String, ProgressBar>,
     waiting: Option<ProgressBar>,
     last_wait: String,
+    /// Is this a job of GitHub Actions?
+    actions: bool,
 }
 
 impl Plain {
     /// A front end that says little when `quiet`.
     pub fn new(quiet: bool) -> Plain {
         let bars = (!quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
-        Plain { quiet, command: String::new(), bars, running: HashMap::new(), waiting: None, last_wait: String::new() }
+        Plain {
+            quiet,
+            command: String::new(),
+            bars,
+            running: HashMap::new(),
+            waiting: None,
+            last_wait: String::new(),
+            actions: actions::are_here(),
+        }
     }
 
     /// Shows one event.
@@ -43,6 +54,9 @@ impl Plain {
         match &event.event {
             What::RunStarted { command, playbook, .. } => {
                 self.command.clone_from(command);
+                if self.actions && !self.quiet {
+                    print(&actions::group(&format!("landfall {command}: {playbook}")));
+                }
                 self.line(&format!("landfall {command}: {}", style(playbook).bold()));
                 self.wait(&format!("looking at what {playbook} has"));
             }
@@ -80,6 +94,14 @@ impl Plain {
             }
             What::RunFinished { code, changes, failure, exists, bill, took_ms } => {
                 self.running.drain().for_each(|(_, bar)| bar.finish_and_clear());
+                if self.actions {
+                    if !self.quiet {
+                        print(actions::END_OF_GROUP);
+                    }
+                    if let Some(failure) = failure {
+                        print(&actions::failure(&self.command, failure));
+                    }
+                }
                 let took = duration(Duration::from_millis(*took_ms));
                 match failure {
                     None => print(&format!("{}: {}, in {took}\n", self.command, self.summary(*changes))),

@@ -45,7 +45,7 @@ impl Summary {
 pub fn render(changes: &[ChangeView], bill: &[BillLine], orphans: &[String]) -> String {
     let mut out = String::new();
     for change in changes.iter().filter(|change| change.verb != "keep") {
-        let sign = match change.verb {
+        let sign = match change.verb.as_str() {
             "create" => style("+").green(),
             "update" => style("~").yellow(),
             "replace" => style("-/+").red(),
@@ -106,7 +106,7 @@ fn currencies(bill: &[BillLine]) -> Vec<String> {
 /// A field of something new, if it is short and says something.
 fn brief(field: &FieldView) -> Option<String> {
     let value = field.to.as_deref()?;
-    match (field.name, value) {
+    match (field.name.as_str(), value) {
         (_, "" | "false") => None,
         (name, "true") => Some(name.replace('_', " ")),
         ("content", text) if !text.contains('\n') && text.chars().count() <= 80 => Some(text.to_owned()),
@@ -147,11 +147,18 @@ mod tests {
 
     fn change(verb: &'static str, address: &str, fields: Vec<FieldView>) -> ChangeView {
         let loses_data = verb == "replace";
-        ChangeView { address: address.into(), step: "web".into(), verb, fields, loses_data, conflict: None }
+        ChangeView {
+            address: address.into(),
+            step: "web".into(),
+            verb: verb.into(),
+            fields,
+            loses_data,
+            conflict: None,
+        }
     }
 
     fn field(name: &'static str, from: Option<&str>, to: &str) -> FieldView {
-        FieldView { name, from: from.map(str::to_owned), to: Some(to.to_owned()) }
+        FieldView { name: name.into(), from: from.map(str::to_owned), to: Some(to.to_owned()) }
     }
 
     #[test]

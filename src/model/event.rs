@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::diff::{Change, FieldChange, Verb};
 use crate::model::failure::{Failure, Kind};
@@ -16,7 +16,7 @@ use crate::model::resource::Address;
 pub const VERSION: u32 = 1;
 
 /// One event, as it stands in the journal and in the output of `--json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// The format's version.
     pub v: u32,
@@ -29,7 +29,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum What {
     /// A run began.
@@ -114,13 +114,13 @@ pub enum What {
         /// How many changes were made, or would be for `plan` and `check`.
         changes: usize,
         /// Why it did not end well.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<FailureView>,
         /// What exists now and is ours, where the run stopped early.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         exists: Vec<String>,
         /// What that costs per month, net.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         bill: Vec<BillLine>,
         /// How long the run took, in milliseconds.
         took_ms: u64,
@@ -128,40 +128,40 @@ pub enum What {
 }
 
 /// A change, for people and machines: nothing in it is secret.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChangeView {
     /// What changes.
     pub address: String,
     /// The step that wants it.
     pub step: String,
     /// `keep`, `create`, `update`, `replace`, `delete` or `conflict`.
-    pub verb: &'static str,
+    pub verb: String,
     /// The fields that differ; for a new resource, all of them.
     pub fields: Vec<FieldView>,
     /// Is data lost?
     pub loses_data: bool,
     /// What stands in the way, for a conflict.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<String>,
 }
 
 /// A field of a change.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FieldView {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What is there.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// What is wanted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
 
 impl From<&Change> for ChangeView {
     fn from(change: &Change) -> ChangeView {
         let field = |change: &FieldChange| FieldView {
-            name: change.field,
+            name: change.field.into(),
             from: change.from.as_ref().map(ToString::to_string),
             to: change.to.as_ref().map(ToString::to_string),
         };
@@ -169,7 +169,8 @@ impl From<&Change> for ChangeView {
             Verb::Keep => ("keep", vec![], None),
             Verb::Create => {
                 let all = change.resource.spec.fields().into_iter();
-                let new = all.map(|(name, value)| FieldView { name, from: None, to: Some(value.to_string()) });
+                let new =
+                    all.map(|(name, value)| FieldView { name: name.into(), from: None, to: Some(value.to_string()) });
                 ("create", new.collect(), None)
             }
             Verb::Update(changes) => ("update", changes.iter().map(field).collect(), None),
@@ -180,7 +181,7 @@ impl From<&Change> for ChangeView {
         ChangeView {
             address: change.resource.address.to_string(),
             step: change.resource.step.to_string(),
-            verb,
+            verb: verb.into(),
             fields,
             loses_data: change.loses_data(),
             conflict,
@@ -189,7 +190,7 @@ impl From<&Change> for ChangeView {
 }
 
 /// One line of a bill.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BillLine {
     /// What it is paid for.
     pub address: String,
@@ -214,17 +215,17 @@ impl From<&PriceLine> for BillLine {
 }
 
 /// A failure, for people and machines.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FailureView {
     /// What sort of failure it is.
     pub kind: Kind,
     /// What happened.
     pub message: String,
     /// Why, outermost cause first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
     /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 

@@ -69,6 +69,13 @@ pub fn is_host_name(text: &str) -> bool {
         })
 }
 
+/// Is this an e-mail address that can go into a proxy's configuration: something, an `@`, and a host name?
+pub fn is_email(text: &str) -> bool {
+    text.split_once('@').is_some_and(|(user, host)| {
+        !user.is_empty() && is_host_name(host) && user.chars().all(|c| c.is_ascii_alphanumeric() || "._%+-".contains(c))
+    })
+}
+
 /// Is this an account name Debian accepts: a lower-case letter or underscore, then letters, digits,
 /// hyphens and underscores, at most 32 characters (useradd(8))?
 pub fn is_user_name(text: &str) -> bool {

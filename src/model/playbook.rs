@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 use crate::model::money::Money;
-use crate::model::name::{NAME_RULE, Name, is_host_name};
+use crate::model::name::{NAME_RULE, Name, is_email, is_host_name};
 use crate::model::problem::Problem;
 
 /// The playbook format this program reads and writes.
@@ -25,6 +25,8 @@ pub struct Playbook {
     pub name: Name,
     /// The apex domain, if it has one.
     pub domain: Option<String>,
+    /// Where those who issue certificates can reach its owner.
+    pub email: Option<String>,
     /// What it may cost, in each currency at most once.
     pub budget: Vec<Budget>,
     /// Its steps, in order.
@@ -223,11 +225,20 @@ impl Playbook {
                     .expected("a domain such as \"acme.dev\""),
             );
         }
+        if let Some(email) = &head.email
+            && !is_email(email.get_ref())
+        {
+            problems.push(
+                Problem::new(email.span(), format!("bad address `{}`", email.get_ref()))
+                    .expected("an e-mail address such as \"me@acme.dev\""),
+            );
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
+        let email = head.email.map(Spanned::into_inner);
         let domain = head.domain.map(Spanned::into_inner);
-        Ok(Playbook { name: head.name, domain, budget: head.budget.0, steps })
+        Ok(Playbook { name: head.name, domain, email, budget: head.budget.0, steps })
     }
 
     /// The step of this name.
@@ -243,6 +254,7 @@ struct Head {
     _schema: i64,
     name: Name,
     domain: Option<Spanned<String>>,
+    email: Option<Spanned<String>>,
     #[serde(default)]
     budget: Budgets,
     /// Read and written by the cupboard; here only so that it is no unknown key.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::name::nearest;
 
@@ -96,7 +96,7 @@ impl Problem {
 }
 
 /// A problem with its line, ready to be shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Located {
     /// The playbook's path as the user gave it.
     pub path: String,

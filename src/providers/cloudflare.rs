@@ -15,9 +15,10 @@ use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
+use crate::model::question::{Choice, Choices};
 use crate::model::resource::{Observed, Owned, Resource, Spec, Stock};
 use crate::providers::cloudflare::api::{API, Cf};
-use crate::providers::cloudflare::observe::Account;
+use crate::providers::cloudflare::observe::{Account, ZoneInfo};
 use crate::providers::{self, Provider};
 
 /// The provider itself.
@@ -57,6 +58,17 @@ impl Provider for Cloudflare {
 
     async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {
         Some(api::check(Cf::new(doors, report)).await)
+    }
+
+    async fn choices(&self, doors: &Doors, what: &str, report: &Report) -> Option<Result<Choices, Failure>> {
+        if what != "zone" {
+            return None;
+        }
+        let zones = Cf::new(doors, report).list::<ZoneInfo>("/zones", &[]).await;
+        Some(zones.map(|zones| {
+            let choice = |zone: ZoneInfo| Choice::new(zone.name, zone.status.unwrap_or_default());
+            Choices { columns: vec!["state"], all: zones.into_iter().map(choice).collect(), source: "read now".into() }
+        }))
     }
 
     async fn apply(

@@ -12,6 +12,7 @@ use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
+use crate::model::question::{Choice, Choices};
 use crate::model::resource::{Observed, Owned, Resource, Stock};
 use crate::providers::neon::api::{API, NeonApi};
 use crate::providers::{self, Provider};
@@ -51,6 +52,24 @@ impl Provider for Neon {
 
     async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {
         Some(api::check(NeonApi::new(doors, report)).await)
+    }
+
+    async fn choices(&self, doors: &Doors, what: &str, report: &Report) -> Option<Result<Choices, Failure>> {
+        if what != "region" {
+            return None;
+        }
+        let answer = NeonApi::new(doors, report).get("/regions").await;
+        Some(answer.map(|answer| {
+            let regions = answer["regions"].as_array().cloned().unwrap_or_default();
+            let choice = |region: &serde_json::Value| {
+                Some(Choice::new(region["region_id"].as_str()?, region["name"].as_str().unwrap_or_default()))
+            };
+            Choices {
+                columns: vec!["name"],
+                all: regions.iter().filter_map(choice).collect(),
+                source: "read now".into(),
+            }
+        }))
     }
 
     async fn apply(

@@ -14,6 +14,7 @@ use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
 use crate::model::name::Name;
+use crate::model::question::{Choice, Choices};
 use crate::model::resource::{Observed, Owned, Resource, Stock};
 use crate::providers::supabase::account::Account;
 use crate::providers::supabase::api::{API, Supa};
@@ -58,6 +59,17 @@ impl Provider for Supabase {
 
     async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {
         Some(api::check(Supa::new(doors, report)).await)
+    }
+
+    async fn choices(&self, doors: &Doors, what: &str, report: &Report) -> Option<Result<Choices, Failure>> {
+        if what != "organization" {
+            return None;
+        }
+        let organizations = Supa::new(doors, report).get::<Vec<account::Organization>>("/organizations").await;
+        Some(organizations.map(|all| {
+            let all = all.into_iter().map(|one| Choice::new(one.slug, one.name)).collect();
+            Choices { columns: vec!["name"], all, source: "read now".to_owned() }
+        }))
     }
 
     async fn apply(

@@ -6,10 +6,12 @@ use minijinja::context;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
+use crate::model::draft::Draft;
 use crate::model::machine::{Compose, Directory, File, GeneratedSecret, HostAt};
 use crate::model::name::Name;
 use crate::model::playbook::{Entry, Playbook};
 use crate::model::problem::Problem;
+use crate::model::question::Page;
 use crate::model::resource::{Resource, Spec};
 use crate::model::value::{Input, Quoting, Value};
 use crate::steps::render::{Held, render};
@@ -18,6 +20,7 @@ use crate::steps::{About, Needs, Site, Source, Sources, Step, database};
 mod checks;
 mod composefile;
 mod limits;
+mod pages;
 
 /// The step itself.
 pub struct AppStep;
@@ -124,6 +127,10 @@ impl Step for AppStep {
                       on memory and processes, few capabilities, and no way to more, unless a compose file says otherwise.",
             outputs: &[("url", "where visitors find it; only with `host`")],
         }
+    }
+
+    fn pages(&self, draft: &Draft) -> Vec<Page> {
+        pages::pages(draft)
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -1,6 +1,7 @@
 //! Step `database`: a PostgreSQL an app can use without knowing whose it is.
 
 mod own;
+mod pages;
 mod rented;
 
 pub(crate) use own::{image_on_host, network};
@@ -8,9 +9,11 @@ pub(crate) use own::{image_on_host, network};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
+use crate::model::draft::Draft;
 use crate::model::name::Name;
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
+use crate::model::question::Page;
 use crate::model::resource::{Resource, Spec};
 use crate::model::service::MadeSecret;
 use crate::model::value::{OutputKey, Quoting, Value};
@@ -134,6 +137,14 @@ impl Step for DatabaseStep {
                 ("service_key", "the key that may do everything; only with `supabase`"),
             ],
         }
+    }
+
+    fn pages(&self, draft: &Draft) -> Vec<Page> {
+        pages::pages(draft)
+    }
+
+    fn named_server(&self, draft: &Draft) -> Option<&'static str> {
+        (draft.get("database", "provider") == Some("host")).then_some("on")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

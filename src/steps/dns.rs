@@ -1,13 +1,17 @@
 //! Step `dns`: names that lead to a server, and a zone that is set up safely.
 
+mod pages;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use crate::model::cloud::IpFamily;
 use crate::model::dns::{OriginCertificate, Record, Zone};
+use crate::model::draft::Draft;
 use crate::model::name::{Name, is_host_name};
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
+use crate::model::question::Page;
 use crate::model::resource::{Fields, Resource, Spec};
 use crate::model::service::Preferences;
 use crate::model::value::{Input, OutputKey, Quoting, Value};
@@ -157,6 +161,14 @@ impl Step for DnsStep {
                 ("ds", "the DS record the registrar must be given, for DNSSEC"),
             ],
         }
+    }
+
+    fn pages(&self, draft: &Draft) -> Vec<Page> {
+        pages::pages(draft)
+    }
+
+    fn named_server(&self, _draft: &Draft) -> Option<&'static str> {
+        Some("to")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
+use crate::model::draft::Draft;
 use crate::model::machine::{Check, File, HostAt, Package, Service, TakeUp};
 use crate::model::name::Name;
 use crate::model::playbook::Entry;
@@ -41,6 +42,12 @@ impl Step for DockerStep {
                       privileges, and once a week images that apps no longer need go, but for the last three.",
             outputs: &[],
         }
+    }
+
+    fn comes_along(&self, draft: &Draft) -> bool {
+        draft.answers("app", "image")
+            || draft.answers("app", "compose")
+            || draft.get("database", "provider") == Some("host")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

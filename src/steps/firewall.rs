@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::model::access::Nftables;
+use crate::model::draft::Draft;
 use crate::model::machine::{File, Package, Service, TakeUp};
 use crate::model::name::Name;
 use crate::model::playbook::Entry;
@@ -161,6 +162,10 @@ impl Step for FirewallStep {
                       by the server itself.",
             outputs: &[],
         }
+    }
+
+    fn comes_along(&self, draft: &Draft) -> bool {
+        draft.has("server")
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

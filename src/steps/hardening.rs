@@ -2,6 +2,7 @@
 //! switched on and off by itself.
 
 pub mod measures;
+mod pages;
 mod sshd;
 
 use std::collections::BTreeMap;
@@ -9,10 +10,12 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
+use crate::model::draft::Draft;
 use crate::model::machine::{Check, Command, Directory, File, HostAt, Package, Service, TakeUp};
 use crate::model::name::Name;
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
+use crate::model::question::Page;
 use crate::model::resource::{Resource, Spec};
 use crate::model::tuning::{Mount, Settings, Sysctl, TimeZone};
 use crate::steps::hardening::measures::{MEASURES, Measure};
@@ -74,6 +77,10 @@ impl Step for HardeningStep {
                       could lock us out are undone by the server itself unless a new connection gets in.",
             outputs: &[],
         }
+    }
+
+    fn pages(&self, _draft: &Draft) -> Vec<Page> {
+        pages::pages()
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -5,8 +5,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use crate::model::access::CertificateRequest;
+use crate::model::draft::Draft;
 use crate::model::machine::{Check, Directory, File, HostAt, Package, Service, TakeUp};
-use crate::model::name::{Name, is_public_name};
+use crate::model::name::{Name, is_email, is_public_name};
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
@@ -66,7 +67,7 @@ pub struct ProxyAnswers {
     /// Which proxy.
     #[serde(default)]
     pub kind: ProxyKind,
-    /// Where certificate authorities can reach you when something is wrong.
+    /// Where certificate authorities can reach you when something is wrong. Default: the playbook's `email`.
     pub email: Option<String>,
     /// Where certificates come from.
     #[serde(default)]
@@ -98,22 +99,21 @@ impl Step for ProxyStep {
         }
     }
 
+    fn comes_along(&self, draft: &Draft) -> bool {
+        draft.answers("app", "host")
+    }
+
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<ProxyAnswers>()
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
         let answers: ProxyAnswers = entry.answers()?;
-        if let Some(email) = &answers.email {
-            let legal = email.split_once('@').is_some_and(|(user, host)| {
-                !user.is_empty()
-                    && crate::model::name::is_host_name(host)
-                    && user.chars().all(|c| c.is_ascii_alphanumeric() || "._%+-".contains(c))
-            });
-            if !legal {
-                return Err(Problem::new(entry.place_of("email"), format!("bad e-mail address `{email}`"))
-                    .expected("an address such as \"me@acme.dev\""));
-            }
+        if let Some(email) = &answers.email
+            && !is_email(email)
+        {
+            return Err(Problem::new(entry.place_of("email"), format!("bad e-mail address `{email}`"))
+                .expected("an address such as \"me@acme.dev\""));
         }
         if answers.hsts.preload && !answers.hsts.subdomains {
             return Err(Problem::new(entry.place_of("hsts"), "`preload` without `subdomains`")
@@ -152,7 +152,7 @@ impl Step for ProxyStep {
             "Caddyfile",
             include_str!("../../templates/Caddyfile"),
             context! {
-                email => &answers.email,
+                email => answers.email.as_ref().or(site.playbook.email.as_ref()),
                 hsts => hsts(answers.hsts),
                 max_body => &answers.max_body,
                 staging => answers.tls == TlsMode::Staging,

@@ -23,6 +23,7 @@ pub fn schema() -> Value {
             "schema": { "const": SCHEMA, "description": "The version of the playbook format." },
             "name": name_schema("The name that owns every resource the playbook makes."),
             "domain": { "type": "string", "description": "The apex domain." },
+            "email": { "type": "string", "description": "Where those who issue certificates can reach you." },
             "budget": budget,
             "step": { "type": "array", "minItems": 1, "items": { "oneOf": steps } },
         },
@@ -65,7 +66,8 @@ pub fn markdown() -> String {
         "<!-- Generated from the steps; `LANDFALL_BLESS=1 cargo test generated_documents` writes it anew. -->\n\n\
          # Playbook reference\n\n\
          A playbook is a TOML file. At its top stand `schema = 1`, `name` (which owns every resource the playbook \
-         makes), and, if you like, `domain` and `budget = { monthly = 40, currency = \"EUR\" }`. Then come the steps, \
+         makes), and, if you like, `domain`, `email` (for those who issue certificates) and \
+         `budget = { monthly = 40, currency = \"EUR\" }`. Then come the steps, \
          each a `[[step]]` table with `use`, the step's kind, and `id`, its name (default: the value of `use`). Steps \
          `on` the same server are carried out in the order of the file.\n\n\
          Where a **value** is wanted, it is a literal, `{ output = \"web.ipv4\" }`, or `{ secret = \"name\" }`. A secret \

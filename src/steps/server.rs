@@ -1,5 +1,7 @@
 //! Step `server`: a machine, from a cloud or one that is there already, and who may log in to it.
 
+mod pages;
+
 use std::net::IpAddr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -7,10 +9,12 @@ use serde::Deserialize;
 
 use crate::model::access::{BornKey, KeyInUse, Vouch, VouchFor};
 use crate::model::cloud::{Firewall, IpFamily, PrimaryIp, PrivateNetwork, ReservedIp, Server, Size, SshKey, Volume};
+use crate::model::draft::Draft;
 use crate::model::machine::{AuthorizedKey, Existing, HostAt, User, digest};
 use crate::model::name::is_user_name;
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
+use crate::model::question::Page;
 use crate::model::resource::{Resource, Spec};
 use crate::model::system::System;
 use crate::model::value::{OutputKey, Value};
@@ -102,6 +106,14 @@ impl Step for ServerStep {
                 ("host_key", "the fingerprint of its SSH host key"),
             ],
         }
+    }
+
+    fn pages(&self, draft: &Draft) -> Vec<Page> {
+        pages::pages(draft)
+    }
+
+    fn named_server(&self, _draft: &Draft) -> Option<&'static str> {
+        None
     }
 
     fn schema(&self, generator: &mut SchemaGenerator) -> Schema {

@@ -14,7 +14,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("estimate", &["model", "estimate"]),
     ("providers", &["model", "doors", "providers"]),
     ("engine", &["model", "steps", "doors", "cupboard", "providers", "engine", "text"]),
-    ("front", &["model", "front", "text"]),
+    ("interview", &["model", "steps"]),
+    ("front", &["model", "interview", "estimate", "front", "text"]),
     ("probes", &["model", "probes"]),
     ("rehearsal", &["model", "rehearsal"]),
 ];
@@ -96,6 +97,7 @@ fn secrets_are_exposed_only_where_they_are_sent_or_filled_in() {
         .collect();
     let known = [
         "src/cli/secrets.rs",
+        "src/cli/wizard/lookups.rs",
         "src/cupboard/vault/file.rs",
         "src/cupboard/vault/memory.rs",
         "src/cupboard/vault/ring.rs",

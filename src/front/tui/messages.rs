@@ -1,0 +1,115 @@
+//! What passes between the screen and those who do the work: orders out, news in.
+
+use std::path::{Path, PathBuf};
+
+use crossterm::event::{KeyEvent, MouseEvent};
+
+use crate::model::catalog::Catalog;
+use crate::model::event::{Event, FailureView};
+use crate::model::failure::Failure;
+use crate::model::question::{Choices, Lookup};
+use crate::model::secret::Secret;
+
+/// What the screen wants to be done. Never serialized: some carry secrets.
+#[derive(Debug)]
+pub enum Order {
+    /// This is the playbook from now on.
+    At(PathBuf),
+    /// Read what this provider sells, if there is a token.
+    Catalog(String),
+    /// Look this up.
+    Look(Lookup),
+    /// Make a pair of keys.
+    MakeKey,
+    /// Check the whole playbook.
+    Check(PathBuf),
+    /// Which secrets are still missing?
+    Missing(PathBuf),
+    /// Check a secret, and keep it.
+    Keep {
+        /// The secret's name.
+        name: String,
+        /// Its value.
+        value: Secret,
+        /// Where.
+        place: Shelf,
+        /// What opens the vault file.
+        passphrase: Option<Secret>,
+    },
+    /// Rehearse the playbook.
+    Rehearse(PathBuf),
+    /// Make it so; or take it all away.
+    Run {
+        /// The playbook.
+        path: PathBuf,
+        /// Take it all away?
+        destroy: bool,
+    },
+    /// The plan may be carried out.
+    Approve {
+        /// Also where data is lost.
+        losing_data: bool,
+    },
+    /// The plan shall not be carried out.
+    Decline,
+    /// Stop after the change in hand.
+    Stop,
+}
+
+/// Where a secret is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shelf {
+    /// The system's keyring.
+    Keyring,
+    /// The encrypted file beside the playbook.
+    File,
+}
+
+/// A secret that is needed and not there.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// Its name.
+    pub name: String,
+    /// Where one gets it, in words.
+    pub hint: String,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum News {
+    /// A key was pressed.
+    Key(KeyEvent),
+    /// Text was pasted.
+    Paste(String),
+    /// The mouse did something.
+    Mouse(MouseEvent),
+    /// The terminal has another size.
+    Resize,
+    /// Time goes by, where something turns.
+    Tick,
+    /// What a provider sells; `None` where there is no token.
+    Catalog(String, Result<Option<Catalog>, FailureView>),
+    /// What was looked up; `None` where there is no token.
+    Found(Lookup, Result<Option<Choices>, FailureView>),
+    /// A pair of keys was made: the public line.
+    KeyMade(Result<String, FailureView>),
+    /// What is wrong with the playbook.
+    Checked(Vec<String>),
+    /// The secrets that are missing.
+    Missing(Result<Vec<Missing>, FailureView>),
+    /// A secret was kept: whose account it opens, if that was asked.
+    Kept(Result<String, FailureView>),
+    /// Something happened in a run.
+    Event(Event),
+    /// The run is over.
+    RunEnded(u8),
+}
+
+/// The disk, as far as the screen needs it at once.
+pub trait Home {
+    /// Writes the playbook in one go. A `new` one must not be there yet.
+    fn save(&mut self, path: &Path, text: &str, new: bool) -> Result<(), Failure>;
+
+    /// Reads a playbook.
+    fn open(&mut self, path: &Path) -> Result<String, Failure>;
+}

@@ -1,0 +1,246 @@
+//! A run: its steps, what is under way, the log, and what can be done at the end.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::front::tui::progress::{Stand, StepRows, millis, totals};
+use crate::front::tui::run_screen::{Purpose, RunScreen};
+use crate::front::tui::state::{Hit, State};
+use crate::front::tui::view::{Hits, fit, scrolled, wrap};
+use crate::text::{count, duration};
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, run: &RunScreen, hits: &mut Hits) {
+    let look = state.look;
+    let width = usize::from(area.width);
+    let foot = foot(state, run, width);
+    // The end has the most to say.
+    let most = usize::from(area.height).saturating_sub(if run.over.is_some() { 5 } else { 8 });
+    let foot_height = foot.len().min(most);
+    let step_rows = (run.progress.steps.len() + 1).min(usize::from(area.height) / 3) as u16;
+    let [head, steps, log, below] = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Length(if run.over.is_some_and(|code| code != 0) { step_rows.min(3) } else { step_rows }),
+        Constraint::Min(2),
+        Constraint::Length(foot_height as u16),
+    ])
+    .areas(area);
+    frame.render_widget(Paragraph::new(heading(state, run, width)), head);
+
+    let mut lines = vec![step_line(state, run, 0, "everything", None, width)];
+    for (index, step) in run.progress.steps.iter().enumerate() {
+        lines.push(step_line(state, run, index + 1, &step.step, Some(step), width));
+    }
+    let scroll = (run.selected + 1).saturating_sub(usize::from(steps.height).saturating_sub(1).max(1));
+    let first = scrolled(frame, steps, look, lines, scroll);
+    for row in 0..steps.height {
+        hits.push((Rect { y: steps.y + row, height: 1, ..steps }, Hit::Tab(first + usize::from(row))));
+    }
+    draw_log(frame, log, state, run);
+    let choices = run.choices().len();
+    for index in 0..choices {
+        let y = below.bottom().saturating_sub((choices - index) as u16);
+        hits.push((Rect { y, height: 1, ..below }, Hit::Action(index)));
+    }
+    // Where there is not room for all of it, the choices stay.
+    let skip = foot.len() - foot_height;
+    frame.render_widget(Paragraph::new(foot.into_iter().skip(skip).collect::<Vec<_>>()), below);
+}
+
+fn heading(state: &State, run: &RunScreen, width: usize) -> Vec<Line<'static>> {
+    let look = state.look;
+    let (done, all) = run.progress.measure();
+    let took = duration(Duration::from_millis(run.elapsed_ms(state.now)));
+    let what = match (run.purpose, run.progress.command.as_str()) {
+        (_, "") => "beginning".to_owned(),
+        (Purpose::Rehearsal, _) => match run.progress.parts.last() {
+            Some(part) => format!("rehearsal: {part}"),
+            None => "rehearsal: setting the stage".to_owned(),
+        },
+        (_, command) => format!("{command} {}", run.progress.playbook),
+    };
+    let sign = match run.over {
+        None => look.turning(state.tick),
+        Some(0) => look.done(),
+        Some(_) => look.failed(),
+    };
+    let style = match run.over {
+        None => look.strong(),
+        Some(0) => look.good(),
+        Some(_) => look.bad(),
+    };
+    let first = Line::styled(fit(&format!("{sign} {what}, {took}"), width), style);
+    let words = format!(" {done} of {}", count(all, "change"));
+    let bar = look.bar(width.saturating_sub(words.len() + 1).min(40), done, all.max(1));
+    vec![first, Line::from(format!("{bar}{words}"))]
+}
+
+fn step_line(
+    state: &State,
+    run: &RunScreen,
+    index: usize,
+    name: &str,
+    step: Option<&StepRows>,
+    width: usize,
+) -> Line<'static> {
+    let look = state.look;
+    let here = run.selected == index;
+    let mut text = String::new();
+    let mut style = ratatui::style::Style::new();
+    let sign = match step {
+        None => " ",
+        Some(step) => {
+            let made = step.rows.iter().filter(|row| matches!(row.stand, Stand::Done(_))).count();
+            text = format!("{made}/{}", step.rows.len());
+            let running = step.rows.iter().find_map(|row| match row.stand {
+                Stand::Running(since) => Some((row, since)),
+                _ => None,
+            });
+            if let Some(failed) = step.rows.iter().find(|row| row.stand == Stand::Failed) {
+                let _ = write!(text, "  failed: {}", failed.address);
+                style = look.bad();
+                look.failed()
+            } else if let Some((row, since)) = running {
+                let took = duration(Duration::from_millis(millis(since, state.now)));
+                let within = row.address.strip_prefix("host/").and_then(|rest| rest.split_once('/'));
+                let what = within.map_or(row.address.as_str(), |(_, what)| what);
+                let _ = write!(text, "  {took}, {} {what}", row.verb);
+                style = look.strong();
+                look.turning(state.tick)
+            } else if made == step.rows.len() {
+                style = look.good();
+                look.done()
+            } else {
+                text.push_str("  waits");
+                look.ahead()
+            }
+        }
+    };
+    let mark = if here { look.here() } else { " " };
+    let line = fit_end(&look.text(&format!("{sign} {name:<12} {text}")), width.saturating_sub(2));
+    let style = if here { style.patch(look.chosen()) } else { style };
+    Line::from(vec![Span::raw(format!("{mark} ")), Span::styled(line, style)])
+}
+
+/// The beginning of `text` that fits into `width` cells.
+fn fit_end(text: &str, width: usize) -> String {
+    if unicode_width::UnicodeWidthStr::width(text) <= width {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    for c in text.chars() {
+        let next = unicode_width::UnicodeWidthStr::width(out.as_str())
+            + unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
+        if next + 3 > width {
+            break;
+        }
+        out.push(c);
+    }
+    out + "..."
+}
+
+fn draw_log(frame: &mut Frame<'_>, area: Rect, state: &State, run: &RunScreen) {
+    let look = state.look;
+    if area.height == 0 {
+        return;
+    }
+    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
+    let lines = run.lines();
+    let mut title = format!("{} log, {}", if look.ascii { "--" } else { "──" }, count(lines.len(), "line"));
+    if run.filtering || !run.filter.value().is_empty() {
+        let _ = write!(title, ", with /{}", run.filter.value());
+    }
+    if run.scroll > 0 {
+        let _ = write!(title, ", {} back", run.scroll);
+    }
+    frame.render_widget(Line::styled(look.text(&title), look.faint()), head);
+    // Only what is in sight is laid out, so that a long log costs nothing.
+    let width = usize::from(area.width);
+    let height = usize::from(body.height);
+    let end = lines.len().saturating_sub(run.scroll);
+    let mut shown: Vec<Line<'_>> = Vec::new();
+    for line in lines[..end].iter().rev() {
+        if shown.len() >= height {
+            break;
+        }
+        let clock = line.at.strftime("%H:%M:%S").to_string();
+        let parts = wrap(&look.text(&line.text), width.saturating_sub(10));
+        for (index, part) in parts.iter().enumerate().rev() {
+            let lead = if index == 0 { format!("{clock} ") } else { " ".repeat(9) };
+            shown.push(Line::from(vec![Span::styled(lead, look.faint()), Span::raw(part.clone())]));
+        }
+    }
+    shown.truncate(height);
+    shown.reverse();
+    frame.render_widget(Paragraph::new(shown), body);
+}
+
+fn foot(state: &State, run: &RunScreen, width: usize) -> Vec<Line<'static>> {
+    let look = state.look;
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    let mut say = |text: &str, style, indent: usize| {
+        for line in wrap(&look.text(text), width.saturating_sub(indent)) {
+            lines.push(Line::styled(format!("{}{line}", " ".repeat(indent)), style));
+        }
+    };
+    let plain = ratatui::style::Style::new();
+    if let (None, Some(what)) = (run.over, &run.progress.waiting) {
+        say(&format!("waiting for {what}"), look.faint(), 0);
+    }
+    if run.stopping && run.over.is_none() {
+        say("stopping after the change in hand; Ctrl-C once more to stop now", look.bad(), 0);
+    }
+    if let Some(asked) = run.progress.asked.as_ref().filter(|_| run.purpose != Purpose::Rehearsal && run.over.is_none())
+    {
+        let bill = totals(&run.progress.bill);
+        let bill = if bill.is_empty() { String::new() } else { format!(", for {bill} a month") };
+        match asked.losses.is_empty() {
+            true => say(&format!("make {}{bill}? Enter yes, Esc no", count(asked.changes, "change")), look.strong(), 0),
+            false => {
+                say(&format!("data will be lost: {}", asked.losses.join(", ")), look.bad(), 0);
+                let name = &run.progress.playbook;
+                say(&format!("type {name} and Enter to go on, Esc for no: {}", run.typed.value()), look.strong(), 0);
+            }
+        }
+    }
+    let Some(code) = run.over else { return lines };
+    if let Some(end) = &run.progress.end
+        && let Some(failure) = &end.failure
+    {
+        say(&format!("what happened: {}", failure.message), look.bad(), 0);
+        for cause in &failure.causes {
+            say(&format!("because: {}", cause.replace('\n', " ")), plain, 2);
+        }
+        if let Some(hint) = &failure.hint {
+            say(&format!("what to do: {hint}"), plain, 2);
+        }
+        if !end.exists.is_empty() {
+            let costs = totals(&end.bill);
+            let costs = if costs.is_empty() { String::new() } else { format!(", for {costs} a month") };
+            say(&format!("what exists now{costs}: {}", end.exists.join(", ")), plain, 2);
+        }
+    }
+    if run.purpose == Purpose::Rehearsal {
+        let passed = run.progress.probes.iter().filter(|(_, passed, _)| *passed).count();
+        for (what, _, saw) in run.progress.probes.iter().filter(|(_, passed, _)| !passed) {
+            say(&format!("NOT OK {what}: {saw}"), look.bad(), 0);
+        }
+        let all = run.progress.probes.len();
+        let bill = totals(&state.bill);
+        let bill = if bill.is_empty() { String::new() } else { format!("; for real it costs {bill} a month") };
+        if code == 0 {
+            say(&format!("rehearsed: {passed} of {} passed{bill}", count(all, "look")), look.good(), 0);
+        }
+    }
+    for (index, choice) in run.choices().into_iter().enumerate() {
+        let here = index == run.choice;
+        let sign = if here { look.here() } else { " " };
+        let style = if here { look.chosen() } else { plain };
+        lines.push(Line::from(vec![Span::raw(format!("{sign} ")), Span::styled(choice.in_words(), style)]));
+    }
+    lines
+}
