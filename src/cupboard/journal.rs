@@ -1,5 +1,6 @@
 //! The journal: what a run did, one event per line. History, never truth.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::event::{Event, What};
+use crate::model::event::{Event, What, kind_of};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
 
@@ -115,6 +116,27 @@ pub fn read_events(state: &Path, name: &str) -> Result<(String, Vec<Event>), Fai
         .map_err(|e| Failure::new(Kind::Failed, format!("cannot read {}", path.display())).because(e))?;
     let lines = BufReader::new(file).lines().map_while(Result::ok);
     Ok((run.playbook.clone(), lines.filter_map(|line| serde_json::from_str(&line).ok()).collect()))
+}
+
+/// How many earlier runs tell what is usual.
+const RECENT: usize = 10;
+
+/// How long changes usually took in the latest runs, by [`kind_of`] their address: the median, in milliseconds.
+pub fn usual_times(state: &Path) -> BTreeMap<String, u64> {
+    let mut times: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for run in runs(state, None).iter().rev().take(RECENT) {
+        let Ok((_, events)) = read_events(state, &run.run) else { continue };
+        for event in events {
+            if let What::ChangeDone { address, took_ms } = event.event {
+                times.entry(kind_of(&address)).or_default().push(took_ms);
+            }
+        }
+    }
+    let median = |mut all: Vec<u64>| {
+        all.sort_unstable();
+        all[all.len() / 2]
+    };
+    times.into_iter().map(|(kind, all)| (kind, median(all))).collect()
 }
 
 fn read(path: &Path, run: &str, playbook: &str) -> Run {

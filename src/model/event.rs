@@ -189,6 +189,15 @@ impl From<&Change> for ChangeView {
     }
 }
 
+/// What sort of thing an address in an event names, whatever its name is: `hetzner/server`, `host/sshd`.
+pub fn kind_of(address: &str) -> String {
+    let mut parts = address.split('/');
+    let place = parts.next().unwrap_or_default();
+    // `host/web/sshd/…`: the name of the host says nothing about the sort.
+    let kind = if place == "host" { parts.nth(1) } else { parts.next() };
+    format!("{place}/{}", kind.unwrap_or_default())
+}
+
 /// One line of a bill.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BillLine {

@@ -33,12 +33,18 @@ mod hosts;
 mod identity;
 /// Outside judges of hardened hosts: ssh-audit, Lynis, OpenSCAP, and a port scan.
 mod judges;
+/// Random keys, hostile answers and changing sizes, on every page of the wizard.
+mod mashing;
 /// One changed word moves a server from one cloud to another.
 mod moving;
 /// The official OpenAPI files, and how requests and answers are held against them.
 mod openapi;
 /// Tables of playbooks that must be refused, and why.
 mod refused;
+/// Every page of the wizard, drawn: in all sizes, with and without colours; and the pictures in the documents.
+mod screens;
+/// What tests of the wizard have in common: one on no terminal, walked to any page.
+mod stage;
 /// Answers in, resources out; every playbook we ship.
 mod steps;
 /// The provider `supabase` against its simulator, with a real PostgreSQL behind it.

@@ -13,10 +13,10 @@ use crate::cli::go::{doors, runtime};
 use crate::cli::load::{Cupboard, Loaded, Refused, check_with};
 use crate::cli::wizard::{Told, lookups};
 use crate::cli::{Settings, rehearse, secrets};
-use crate::cupboard::disk;
 use crate::cupboard::lockline::LockLine;
 use crate::cupboard::vault::file::Passphrase;
 use crate::cupboard::vault::{Place, Vault};
+use crate::cupboard::{disk, journal};
 use crate::doors::Doors;
 use crate::engine::{Command, Goal, Run, Wishes};
 use crate::front::tui::messages::{Missing, News, Order, Shelf};
@@ -125,6 +125,7 @@ impl Desk {
             }
             Order::Run { path, destroy } => {
                 self.stop.store(false, Ordering::Relaxed);
+                self.tell(News::Usual(journal::usual_times(&self.settings.state)));
                 let goal = if destroy { Goal::Destroy } else { Goal::Apply };
                 let (listener, heard) = mpsc::unbounded_channel();
                 let run = async {

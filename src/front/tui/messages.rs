@@ -1,5 +1,6 @@
 //! What passes between the screen and those who do the work: orders out, news in.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crossterm::event::{KeyEvent, MouseEvent};
@@ -101,6 +102,8 @@ pub enum News {
     Kept(Result<String, FailureView>),
     /// Something happened in a run.
     Event(Event),
+    /// How long changes usually take, in milliseconds, by the sort of thing that changes.
+    Usual(BTreeMap<String, u64>),
     /// The run is over.
     RunEnded(u8),
 }

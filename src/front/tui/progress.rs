@@ -28,6 +28,8 @@ pub struct Row {
     pub verb: String,
     /// How far it is.
     pub stand: Stand,
+    /// The steps whose outputs it needs, and the one whose server it is on.
+    pub needs: Vec<String>,
 }
 
 /// The changes of one step.
@@ -179,7 +181,12 @@ impl Progress {
         let mut steps: Vec<StepRows> = Vec::new();
         let todo: Vec<&ChangeView> = changes.iter().filter(|change| change.verb != "keep").collect();
         for change in &todo {
-            let row = Row { address: change.address.clone(), verb: change.verb.to_string(), stand: Stand::Waiting };
+            let row = Row {
+                address: change.address.clone(),
+                verb: change.verb.clone(),
+                stand: Stand::Waiting,
+                needs: needs(change),
+            };
             match steps.iter_mut().find(|rows| rows.step == change.step) {
                 Some(rows) => rows.rows.push(row),
                 None => steps.push(StepRows { step: change.step.clone(), rows: vec![row] }),
@@ -253,6 +260,27 @@ impl Progress {
         (rows().filter(|row| matches!(row.stand, Stand::Done(_))).count(), rows().count())
     }
 
+    /// The part of the bill that is for what exists, or may exist by now.
+    pub fn bill_so_far(&self) -> Vec<BillLine> {
+        if let Some(end) = self.end.as_ref().filter(|end| end.failure.is_some()) {
+            return end.bill.clone();
+        }
+        let rows = || self.steps.iter().flat_map(|rows| &rows.rows);
+        let waits = |line: &&BillLine| {
+            rows().any(|row| row.address == line.address && row.verb == "create" && row.stand == Stand::Waiting)
+        };
+        self.bill.iter().filter(|line| !waits(line)).cloned().collect()
+    }
+
+    /// What `step`, which has not begun, waits for: the steps it needs that are not done yet.
+    pub fn waits_for(&self, step: &StepRows) -> Vec<&str> {
+        let open = |rows: &&StepRows| {
+            rows.step != step.step && rows.rows.iter().any(|row| !matches!(row.stand, Stand::Done(_)))
+        };
+        let needed = |rows: &&StepRows| step.rows.iter().any(|row| row.needs.contains(&rows.step));
+        self.steps.iter().filter(open).filter(needed).map(|rows| rows.step.as_str()).collect()
+    }
+
     /// How long it has taken until `now`, in milliseconds.
     pub fn elapsed_ms(&self, now: Timestamp) -> u64 {
         if let Some(end) = &self.end {
@@ -260,6 +288,20 @@ impl Progress {
         }
         self.begun.map_or(0, |begun| millis(begun, now))
     }
+}
+
+/// The steps a change needs, as its view tells: outputs stand in it as `‹step.output›`, and what is on a host names it.
+fn needs(change: &ChangeView) -> Vec<String> {
+    let host = change.address.strip_prefix("host/").and_then(|rest| rest.split_once('/')).map(|(host, _)| host);
+    let values = change.fields.iter().filter_map(|field| field.to.as_deref());
+    let outputs = values.flat_map(|value| value.split('‹').skip(1)).filter_map(|rest| {
+        let (key, _) = rest.split_once('›')?;
+        key.split_once('.').map(|(step, _)| step)
+    });
+    let mut all: Vec<String> = host.into_iter().chain(outputs).map(str::to_owned).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Milliseconds from one time to another, 0 where that is negative.

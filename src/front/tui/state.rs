@@ -125,8 +125,10 @@ pub struct State {
     pub message: Option<String>,
     /// For things that turn.
     pub tick: usize,
-    /// The time.
+    /// The time, as of the last news.
     pub now: Timestamp,
+    /// Tells the time.
+    pub clock: fn() -> Timestamp,
     /// Where things are on the screen, from the last drawing.
     pub hits: Vec<(ratatui::layout::Rect, Hit)>,
     /// Answers given on the command line.
@@ -137,6 +139,8 @@ pub struct State {
     pub orders: Vec<Order>,
     /// Where one makes a token, in words, by provider.
     pub token_hints: BTreeMap<String, String>,
+    /// How long changes usually take, in milliseconds, by the sort of thing that changes.
+    pub usual: BTreeMap<String, u64>,
     /// What is done once every missing secret is there.
     pub then: Option<Purpose>,
 }
@@ -164,11 +168,13 @@ impl State {
             message: None,
             tick: 0,
             now: Timestamp::now(),
+            clock: Timestamp::now,
             hits: vec![],
             given: Given::default(),
             quit: None,
             orders: vec![],
             token_hints: BTreeMap::new(),
+            usual: BTreeMap::new(),
             then: None,
         };
         state.spread_catalogs();
@@ -177,7 +183,7 @@ impl State {
 
     /// Takes in what happened.
     pub fn update(&mut self, news: News, home: &mut dyn Home) {
-        self.now = Timestamp::now();
+        self.now = (self.clock)();
         match news {
             News::Key(key) => self.key(key, home),
             News::Paste(text) => self.paste(&text),
@@ -217,6 +223,7 @@ impl State {
                     run.progress.take(&event);
                 }
             }
+            News::Usual(times) => self.usual = times,
             News::RunEnded(code) => self.run_ended(code, home),
         }
     }

@@ -137,13 +137,13 @@ fn shown(state: &State, form: &Form, field: &FieldState, here: bool, room: usize
     (look.text(&text), field.input.visual_cursor().saturating_sub(scroll))
 }
 
-/// A value as it is shown in a line: of a public key its kind, its end and its comment.
+/// A value as it is shown in a line: of a public key its kind, its comment and its end.
 fn short(text: &str, field: &Field) -> String {
     let mut parts = text.splitn(3, ' ');
     match (field, parts.next(), parts.next()) {
         (Field::PublicKey(_), Some(kind), Some(body)) if body.len() > 12 && body.is_ascii() => {
-            let comment = parts.next().unwrap_or_default();
-            format!("{kind} ...{} {comment}", &body[body.len() - 8..]).trim_end().to_owned()
+            let comment = parts.next().map(|comment| format!(" {comment}")).unwrap_or_default();
+            format!("{}{comment}, ending {}", kind.trim_start_matches("ssh-"), &body[body.len() - 8..])
         }
         _ => text.to_owned(),
     }
@@ -236,11 +236,18 @@ fn table(state: &State, form: &Form, choices: &Choices, width: usize) -> (Vec<Li
         };
         rows.push(lines.len());
         lines.push(Line::from(vec![Span::raw(format!("{sign} ")), Span::styled(row.trim_end().to_owned(), style)]));
-        // A single explanation that does not fit beside its choice stands below it.
-        if widths.is_empty() && count > 0 {
-            let text = look.text(&choice.cells.join(", "));
-            lines
-                .extend(wrap(&text, width.saturating_sub(4)).into_iter().map(|line| Line::from(format!("    {line}"))));
+        // What has no room beside its choice stands below it: all of it where nothing else does, else only where one is.
+        let left_out = choice.cells.iter().enumerate().skip(widths.len()).filter(|(_, cell)| !cell.is_empty());
+        if here || widths.is_empty() {
+            let named = left_out.map(|(column, cell)| match choices.columns.get(column) {
+                Some(head) if !head.is_empty() => format!("{head}: {cell}"),
+                _ => cell.clone(),
+            });
+            let text = look.text(&named.collect::<Vec<_>>().join(", "));
+            if !text.is_empty() {
+                let parts = wrap(&text, width.saturating_sub(4));
+                lines.extend(parts.into_iter().map(|line| Line::styled(format!("    {line}"), look.faint())));
+            }
         }
     }
     if !choices.source.is_empty() {

@@ -12,7 +12,11 @@ use crate::front::tui::progress::{Stand, StepRows, millis, totals};
 use crate::front::tui::run_screen::{Purpose, RunScreen};
 use crate::front::tui::state::{Hit, State};
 use crate::front::tui::view::{Hits, fit, scrolled, wrap};
+use crate::model::event::kind_of;
 use crate::text::{count, duration};
+
+/// Cells of the names of steps.
+const NAME: usize = 12;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, run: &RunScreen, hits: &mut Hits) {
     let look = state.look;
@@ -21,7 +25,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, run: &RunSc
     // The end has the most to say.
     let most = usize::from(area.height).saturating_sub(if run.over.is_some() { 5 } else { 8 });
     let foot_height = foot.len().min(most);
-    let step_rows = (run.progress.steps.len() + 1).min(usize::from(area.height) / 3) as u16;
+    let mut lines = step_lines(state, run, 0, "everything", None, width);
+    let mut owners = vec![0; lines.len()];
+    for (index, step) in run.progress.steps.iter().enumerate() {
+        let more = step_lines(state, run, index + 1, &step.step, Some(step), width);
+        owners.resize(owners.len() + more.len(), index + 1);
+        lines.extend(more);
+    }
+    let step_rows = lines.len().min(usize::from(area.height) / 2 - 1) as u16;
     let [head, steps, log, below] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(if run.over.is_some_and(|code| code != 0) { step_rows.min(3) } else { step_rows }),
@@ -31,14 +42,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, run: &RunSc
     .areas(area);
     frame.render_widget(Paragraph::new(heading(state, run, width)), head);
 
-    let mut lines = vec![step_line(state, run, 0, "everything", None, width)];
-    for (index, step) in run.progress.steps.iter().enumerate() {
-        lines.push(step_line(state, run, index + 1, &step.step, Some(step), width));
-    }
-    let scroll = (run.selected + 1).saturating_sub(usize::from(steps.height).saturating_sub(1).max(1));
+    let selected = owners.iter().rposition(|owner| *owner == run.selected).unwrap_or(0);
+    let scroll = (selected + 1).saturating_sub(usize::from(steps.height).saturating_sub(1).max(1));
     let first = scrolled(frame, steps, look, lines, scroll);
-    for row in 0..steps.height {
-        hits.push((Rect { y: steps.y + row, height: 1, ..steps }, Hit::Tab(first + usize::from(row))));
+    for (row, owner) in owners.iter().skip(first).take(steps.height.into()).enumerate() {
+        hits.push((Rect { y: steps.y + row as u16, height: 1, ..steps }, Hit::Tab(*owner)));
     }
     draw_log(frame, log, state, run);
     let choices = run.choices().len();
@@ -57,6 +65,7 @@ fn heading(state: &State, run: &RunScreen, width: usize) -> Vec<Line<'static>> {
     let took = duration(Duration::from_millis(run.elapsed_ms(state.now)));
     let what = match (run.purpose, run.progress.command.as_str()) {
         (_, "") => "beginning".to_owned(),
+        (Purpose::Rehearsal, _) if run.over.is_some() => format!("rehearsal of {}", run.progress.playbook),
         (Purpose::Rehearsal, _) => match run.progress.parts.last() {
             Some(part) => format!("rehearsal: {part}"),
             None => "rehearsal: setting the stage".to_owned(),
@@ -74,19 +83,23 @@ fn heading(state: &State, run: &RunScreen, width: usize) -> Vec<Line<'static>> {
         Some(_) => look.bad(),
     };
     let first = Line::styled(fit(&format!("{sign} {what}, {took}"), width), style);
-    let words = format!(" {done} of {}", count(all, "change"));
+    let mut words = format!(" {done} of {}", count(all, "change"));
+    let so_far = totals(&run.progress.bill_so_far());
+    if run.purpose == Purpose::Apply && !so_far.is_empty() {
+        let _ = write!(words, ", {so_far} so far");
+    }
     let bar = look.bar(width.saturating_sub(words.len() + 1).min(40), done, all.max(1));
     vec![first, Line::from(format!("{bar}{words}"))]
 }
 
-fn step_line(
+fn step_lines(
     state: &State,
     run: &RunScreen,
     index: usize,
     name: &str,
     step: Option<&StepRows>,
     width: usize,
-) -> Line<'static> {
+) -> Vec<Line<'static>> {
     let look = state.look;
     let here = run.selected == index;
     let mut text = String::new();
@@ -104,43 +117,44 @@ fn step_line(
                 let _ = write!(text, "  failed: {}", failed.address);
                 style = look.bad();
                 look.failed()
+            } else if let (Some((row, _)), true) = (running, run.over.is_some()) {
+                let _ = write!(text, "  was at {}", row.address);
+                look.ahead()
             } else if let Some((row, since)) = running {
                 let took = duration(Duration::from_millis(millis(since, state.now)));
                 let within = row.address.strip_prefix("host/").and_then(|rest| rest.split_once('/'));
                 let what = within.map_or(row.address.as_str(), |(_, what)| what);
-                let _ = write!(text, "  {took}, {} {what}", row.verb);
+                let usual = state.usual.get(&kind_of(&row.address)).filter(|_| run.purpose == Purpose::Apply);
+                let usual = usual.map(|ms| format!(" of usually {}", duration(Duration::from_millis(*ms))));
+                let _ = write!(text, "  {took}{}, {} {what}", usual.unwrap_or_default(), row.verb);
                 style = look.strong();
                 look.turning(state.tick)
             } else if made == step.rows.len() {
                 style = look.good();
                 look.done()
             } else {
-                text.push_str("  waits");
+                let needed = run.progress.waits_for(step);
+                let _ = match needed.is_empty() {
+                    _ if run.over.is_some() => write!(text, "  not begun"),
+                    true => write!(text, "  waits for its turn"),
+                    false => write!(text, "  waits for {}", needed.join(", ")),
+                };
                 look.ahead()
             }
         }
     };
     let mark = if here { look.here() } else { " " };
-    let line = fit_end(&look.text(&format!("{sign} {name:<12} {text}")), width.saturating_sub(2));
     let style = if here { style.patch(look.chosen()) } else { style };
-    Line::from(vec![Span::raw(format!("{mark} ")), Span::styled(line, style)])
-}
-
-/// The beginning of `text` that fits into `width` cells.
-fn fit_end(text: &str, width: usize) -> String {
-    if unicode_width::UnicodeWidthStr::width(text) <= width {
-        return text.to_owned();
-    }
-    let mut out = String::new();
-    for c in text.chars() {
-        let next = unicode_width::UnicodeWidthStr::width(out.as_str())
-            + unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
-        if next + 3 > width {
-            break;
-        }
-        out.push(c);
-    }
-    out + "..."
+    let parts = wrap(&look.text(&text), width.saturating_sub(NAME + 5)).into_iter().enumerate();
+    parts
+        .map(|(part, text)| match part {
+            0 => Line::from(vec![
+                Span::raw(format!("{mark} ")),
+                Span::styled(format!("{sign} {:<NAME$} {text}", fit(name, NAME)), style),
+            ]),
+            _ => Line::styled(format!("{}{text}", " ".repeat(NAME + 5)), look.faint()),
+        })
+        .collect()
 }
 
 fn draw_log(frame: &mut Frame<'_>, area: Rect, state: &State, run: &RunScreen) {

@@ -8,6 +8,9 @@ use crate::front::tui::state::{Beginning, Hit, State};
 use crate::front::tui::view::{Hits, scrolled, wrap};
 use crate::interview;
 
+/// Cells of the labels of the last page.
+const LABEL: usize = 23;
+
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, at: usize, hits: &mut Hits) {
     let look = state.look;
     let width = usize::from(area.width);
@@ -40,9 +43,12 @@ pub(super) fn done(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let mut lines =
         vec![Line::from(""), Line::styled(format!("{} everything is as the playbook says", look.done()), look.good())];
     let path = state.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    lines.push(Line::from(""));
     for (label, text) in interview::farewell(&state.draft, &path) {
-        lines.push(Line::styled(label, look.faint()));
-        lines.extend(wrap(&text, width.saturating_sub(2)).into_iter().map(|line| Line::from(format!("  {line}"))));
+        for (index, part) in wrap(&look.text(&text), width.saturating_sub(LABEL)).into_iter().enumerate() {
+            let label = if index == 0 { label.as_str() } else { "" };
+            lines.push(Line::from(vec![Span::styled(format!("{label:<LABEL$}"), look.faint()), Span::raw(part)]));
+        }
     }
     scrolled(frame, area, look, lines, 0);
 }
