@@ -12,10 +12,11 @@ use std::thread;
 
 use crate::cli::Settings;
 use crate::cli::wizard::desk::Desk;
+use crate::cupboard::vault::file::VaultFile;
 use crate::cupboard::{disk, journal};
 use crate::doors::programs;
 use crate::front::tui::look::Look;
-use crate::front::tui::messages::{Home, News};
+use crate::front::tui::messages::{Home, News, Shelf};
 use crate::front::tui::run_screen::{Purpose, RunScreen};
 use crate::front::tui::state::{Screen, State};
 use crate::front::{self, Style, tui};
@@ -145,6 +146,10 @@ impl Home for Disk {
 
     fn open(&mut self, path: &Path) -> Result<String, Failure> {
         disk::read_playbook(path)
+    }
+
+    fn shelf(&self, path: &Path) -> Shelf {
+        if VaultFile::beside(path).exists() { Shelf::File } else { Shelf::Keyring }
     }
 }
 

@@ -45,10 +45,11 @@ pub struct Standby {
 }
 
 /// What the one who stands by does: keeps the settings, waits for the end of its input, and unless that ends with a word,
-/// puts everything back. It ignores what ends others in its group.
-const STANDBY: &str = r#"trap "" HUP INT TERM TTOU; saved=$(stty -g </dev/tty) || exit 0; echo ready
+/// puts everything back. It ignores what ends others in its group, and keeps the terminal open from the start: where the
+/// one that is killed began the session, nobody could open it later.
+const STANDBY: &str = r#"trap "" HUP INT TERM TTOU; exec 3<>/dev/tty || exit 0; saved=$(stty -g <&3) || exit 0; echo ready
 read -r word; [ "$word" = well ] && exit 0
-stty "$saved" </dev/tty; printf '\033[?1000l\033[?1002l\033[?1003l\033[?1006l\033[?2004l\033[?1049l\033[?25h' >/dev/tty"#;
+stty "$saved" <&3; printf '\033[?1000l\033[?1002l\033[?1003l\033[?1006l\033[?2004l\033[?1049l\033[?25h' >&3"#;
 
 /// Has somebody stand by for this terminal. `None` where that cannot be: then only the process itself looks after it.
 pub fn stand_by() -> Option<Standby> {

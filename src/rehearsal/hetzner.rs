@@ -49,6 +49,11 @@ impl Hetzner {
         &self.read_only_token
     }
 
+    /// From now on the plan called `name` is sold out everywhere.
+    pub fn sell_out(&self, name: &str) {
+        lock(&self.state).sold_out.insert(name.to_owned());
+    }
+
     /// The IPv4 address of the server called `name`.
     pub fn address_of(&self, name: &str) -> Option<String> {
         let state = lock(&self.state);
@@ -82,8 +87,8 @@ impl Hetzner {
                 let action = state.action(id(text, "action")?);
                 action.map(|action| ok(json!({ "action": action }))).ok_or_else(|| Refusal::not_found("action", text))
             }
-            ("GET", ["server_types"]) => list(catalog::server_types(), "server_types", request),
-            ("GET", ["server_types", text]) => one(catalog::server_types(), "server_type", text),
+            ("GET", ["server_types"]) => list(state.server_types(), "server_types", request),
+            ("GET", ["server_types", text]) => one(state.server_types(), "server_type", text),
             ("GET", ["locations"]) => list(catalog::locations(), "locations", request),
             ("GET", ["locations", text]) => one(catalog::locations(), "location", text),
             ("GET", ["images"]) => list(catalog::images(), "images", request),

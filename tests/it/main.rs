@@ -20,6 +20,8 @@ mod cloudflare;
 mod contract;
 /// The provider `digitalocean` against its simulator: whose a droplet, an address and a volume are.
 mod digitalocean;
+/// The wizard makes it real, with tokens typed in; afterwards there is nothing left to plan.
+mod for_real;
 /// Changes that would lock us out, on real local hosts: each is undone by the host itself.
 mod guards;
 /// The official command-line client of Hetzner against our simulator.
@@ -33,10 +35,14 @@ mod hosts;
 mod identity;
 /// Outside judges of hardened hosts: ssh-audit, Lynis, OpenSCAP, and a port scan.
 mod judges;
+/// The wizard is killed, resized and left in every chapter: nothing is lost, and the terminal is free.
+mod killed;
 /// Random keys, hostile answers and changing sizes, on every page of the wizard.
 mod mashing;
 /// One changed word moves a server from one cloud to another.
 mod moving;
+/// A newcomer at a terminal: from `landfall` to a finished rehearsal, on the full screen and line by line.
+mod newcomer;
 /// The official OpenAPI files, and how requests and answers are held against them.
 mod openapi;
 /// Tables of playbooks that must be refused, and why.
@@ -49,8 +55,12 @@ mod stage;
 mod steps;
 /// The provider `supabase` against its simulator, with a real PostgreSQL behind it.
 mod supabase;
+/// The program in a terminal of its own, as somebody sees it.
+mod terminal;
 /// The house: layers, documents, lists that must not forget anything.
 mod tidy;
+/// Pages of the wizard when the network, the token, the rights, the API or the stock is not as one hopes.
+mod troubles;
 /// The whole on a real local host: from nothing to a site, through bad luck, and back to nothing.
 mod whole;
 /// What the tests have in common: a simulated cloud and a run of the engine.

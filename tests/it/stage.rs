@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::Timestamp;
 use landfall::front::tui::look::Look;
-use landfall::front::tui::messages::{Home, Missing, News, Order};
+use landfall::front::tui::messages::{Home, Missing, News, Order, Shelf};
 use landfall::front::tui::run_screen::{Purpose, RunScreen};
 use landfall::front::tui::state::{Screen, State};
 use landfall::model::event::{BillLine, ChangeView, Event, FailureView, VERSION, What};
@@ -48,6 +48,10 @@ impl Home for Memory {
     fn open(&mut self, path: &Path) -> Result<String, Failure> {
         let text = self.files.get(path).cloned();
         text.ok_or_else(|| Failure::new(Kind::Playbook, format!("there is no {}", path.display())))
+    }
+
+    fn shelf(&self, _: &Path) -> Shelf {
+        Shelf::Keyring
     }
 }
 

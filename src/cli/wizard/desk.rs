@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -18,18 +19,17 @@ use crate::cupboard::vault::file::Passphrase;
 use crate::cupboard::vault::{Place, Vault};
 use crate::cupboard::{disk, journal};
 use crate::doors::Doors;
+use crate::doors::http::{Http, Pace};
 use crate::engine::{Command, Goal, Run, Wishes};
-use crate::front::tui::messages::{Missing, News, Order, Shelf};
-use crate::model::event::{Event, FailureView, Report, VERSION, What};
+use crate::front::tui::messages::{Missing, News, NotKept, Order, PASSPHRASE, Shelf};
+use crate::model::event::{Event, FailureView, Progress, Report, VERSION, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
 use crate::model::playbook::Playbook;
 use crate::model::question::Lookup;
 use crate::model::secret::Secret;
 use crate::providers;
-
-/// What the passphrase of a vault file is called where it is asked for like a secret.
-const PASSPHRASE: &str = "vault-passphrase";
+use crate::text::duration;
 
 impl Passphrase for Told {
     fn get(&self, path: &Path, _new: bool) -> Result<Secret, Failure> {
@@ -110,7 +110,7 @@ impl Desk {
             }
             Order::Keep { name, value, place, passphrase } => {
                 let kept = self.keep(&name, value, place, passphrase).await;
-                self.tell(News::Kept(kept.map_err(|failure| FailureView::from(&failure))));
+                self.tell(News::Kept(kept));
             }
             Order::Rehearse(path) => {
                 self.stop.store(false, Ordering::Relaxed);
@@ -248,13 +248,30 @@ impl Desk {
         // A locked file is no reason to ask for its passphrase before anything needs it.
         let has = token.is_some_and(|token| vault.locate(&token).ok().flatten().is_some());
         let references = Arc::new(LockLine::of(Path::new(""), ""));
-        Ok(has.then(|| doors(&self.settings, &Cupboard { keys: vault, references }, Goal::Plan)))
+        Ok(has.then(|| {
+            // Somebody is looking at the page: rather a word soon than an answer late.
+            let pace = Pace { retries: 2, timeout: Duration::from_secs(20), ..Pace::default() };
+            let http = Http::new(self.settings.endpoints.clone(), vault.clone(), pace);
+            Doors { http, ..doors(&self.settings, &Cupboard { keys: vault, references }, Goal::Plan) }
+        }))
+    }
+
+    /// Tells the screen when something is tried again.
+    fn report(&self) -> Report {
+        let news = self.news.clone();
+        let tell = move |progress| {
+            if let Progress::Retrying(what, attempt, wait_ms) = progress {
+                let wait = duration(Duration::from_millis(wait_ms));
+                let _ = news.send(News::Trying(format!("{what} did not go well; try {attempt} in {wait}")));
+            }
+        };
+        Report::new(tell, Arc::default())
     }
 
     async fn catalog(&self, provider: &str) -> Result<Option<crate::model::catalog::Catalog>, Failure> {
         let Some(doors) = self.doors_for(provider)? else { return Ok(None) };
         let Some(provider) = providers::find(provider) else { return Ok(None) };
-        provider.catalog(&doors, &Report::silent()).await.transpose()
+        provider.catalog(&doors, &self.report()).await.transpose()
     }
 
     async fn look(&self, lookup: &Lookup) -> Result<Option<crate::model::question::Choices>, Failure> {
@@ -263,7 +280,7 @@ impl Desk {
             Lookup::Account(provider, what) => {
                 let Some(doors) = self.doors_for(provider)? else { return Ok(None) };
                 let Some(provider) = providers::find(provider) else { return Ok(None) };
-                provider.choices(&doors, what, &Report::silent()).await.transpose()
+                provider.choices(&doors, what, &self.report()).await.transpose()
             }
             _ => Ok(None),
         }
@@ -293,41 +310,52 @@ impl Desk {
         value: Secret,
         place: Shelf,
         passphrase: Option<Secret>,
-    ) -> Result<String, Failure> {
+    ) -> Result<String, NotKept> {
+        let wrong = |failure: Failure| NotKept { why: FailureView::from(&failure), locked: false };
         if name == PASSPHRASE {
             lookups::tell(&self.passphrase, &value);
-            let opened = self.vault()?.names_in_file();
+            let opened = self.vault().and_then(|vault| vault.names_in_file());
             if opened.is_err() {
                 lookups::forget(&self.passphrase);
             }
-            return opened.map(|_| "the vault is open".to_owned());
+            return opened.map(|_| "the vault is open".to_owned()).map_err(wrong);
         }
-        let name = Name::parse(name).ok_or_else(|| Failure::new(Kind::Usage, format!("bad name `{name}`")))?;
+        let name =
+            Name::parse(name).ok_or_else(|| Failure::new(Kind::Usage, format!("bad name `{name}`"))).map_err(wrong)?;
+        let said = self.judge(&name, &value).await.map_err(wrong)?;
         if let Some(passphrase) = &passphrase {
             lookups::tell(&self.passphrase, passphrase);
         }
-        let vault = self.vault()?;
-        let judged = secrets::judge(&self.settings, vault.clone(), &name, &value).await;
-        let said = match judged {
-            Ok(Some(whose)) => format!("the token opens {whose}"),
-            Ok(None) => format!("kept {name}"),
+        self.put_away(name, value, place).await.map_err(|failure| {
+            lookups::forget(&self.passphrase);
+            NotKept { why: FailureView::from(&failure), locked: passphrase.is_some() }
+        })?;
+        Ok(said)
+    }
+
+    /// Says what the secret `value` opens. Fails where it is known to open nothing, or not enough.
+    async fn judge(&self, name: &Name, value: &Secret) -> Result<String, Failure> {
+        match secrets::judge(&self.settings, self.vault()?, name, value).await {
+            Ok(Some(whose)) => Ok(format!("the token opens {whose}")),
+            Ok(None) => Ok(format!("kept {name}")),
             Err(failure) if failure.kind == Kind::Unreachable => {
-                format!("kept {name}, but nobody could be asked whether it is right")
+                Ok(format!("kept {name}, but nobody could be asked whether it is right"))
             }
-            Err(failure) => return Err(failure),
-        };
-        let place = match place {
-            Shelf::File => Place::File,
-            Shelf::Keyring => Place::Keyring,
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn put_away(&self, name: Name, value: Secret, place: Shelf) -> Result<(), Failure> {
+        let (vault, place) = match place {
+            Shelf::File => (self.vault()?, Place::File),
+            Shelf::Keyring => (self.vault()?, Place::Keyring),
         };
         let kept = tokio::task::spawn_blocking(move || vault.keep(&name, value, Some(place))).await;
         let kept = kept.map_err(|e| Failure::new(Kind::Failed, "cannot keep it").because(e))?;
-        if let Err(failure) = kept {
-            lookups::forget(&self.passphrase);
+        kept.map(|_| ()).map_err(|failure| {
             let hint = failure.hint.clone().unwrap_or_else(|| "Tab chooses the encrypted file instead".to_owned());
-            return Err(failure.hint(hint));
-        }
-        Ok(said)
+            failure.hint(hint)
+        })
     }
 }
 

@@ -22,14 +22,16 @@ pub fn plain(settings: &Settings, file: Option<PathBuf>, set: &[String]) -> Resu
     let given = given(set)?;
     let interactive = front::is_interactive();
     let mut path = file;
-    if path.is_none() && interactive && given.is_empty() {
+    let here = playbooks_here();
+    // With no playbook in sight there is only one thing to begin with.
+    if path.is_none() && interactive && given.is_empty() && !here.is_empty() {
         match ask::beginning()? {
             Beginning::New => {}
             Beginning::Rehearse => {
-                let path = ask::path(&playbooks_here())?;
+                let path = ask::path(&here)?;
                 return rehearse_it(settings, &path);
             }
-            _ => path = Some(ask::path(&playbooks_here())?),
+            _ => path = Some(ask::path(&here)?),
         }
     }
     let mut disk = Disk;

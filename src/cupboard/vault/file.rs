@@ -43,12 +43,12 @@ pub fn path_beside(playbook: &Path) -> PathBuf {
 
 impl VaultFile {
     /// The vault file of the playbook at `path`.
-    pub(super) fn beside(playbook: &Path) -> VaultFile {
+    pub fn beside(playbook: &Path) -> VaultFile {
         VaultFile { path: path_beside(playbook), open: None }
     }
 
     /// Is it there?
-    pub(super) fn exists(&self) -> bool {
+    pub fn exists(&self) -> bool {
         self.open.is_some() || self.path.exists()
     }
 

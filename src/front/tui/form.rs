@@ -46,6 +46,8 @@ pub struct Form {
     pub fields: Vec<FieldState>,
     /// Which of them has the focus.
     pub focus: usize,
+    /// Has Enter been pressed before the choices were there? Then the first of them is taken once they are.
+    pub awaiting: bool,
     /// The first line of the list or notes that is shown.
     pub scroll: usize,
     /// The playbook with the answers of this page that are right.
@@ -62,8 +64,16 @@ impl Form {
         let pages = interview::pages(draft);
         let at = pages.iter().position(|page| page.id == id).unwrap_or_default();
         let passed = at < interview::next_page(draft);
-        let mut form =
-            Form { id, fields: vec![], focus: 0, scroll: 0, scratch: draft.clone(), saved: draft.clone(), passed };
+        let mut form = Form {
+            id,
+            fields: vec![],
+            focus: 0,
+            awaiting: false,
+            scroll: 0,
+            scratch: draft.clone(),
+            saved: draft.clone(),
+            passed,
+        };
         form.refresh();
         // Defaults decide which questions there are and what it costs: all of that is shown from the start.
         let mut index = 0;
@@ -269,6 +279,14 @@ impl Form {
             field.input = Input::new(standing);
         }
         if !self.take(self.focus) {
+            let waiting = |field: &&mut FieldState| {
+                let lookup = field.question.lookup.as_ref().and_then(|lookup| lookups.get(lookup));
+                field.input.value().is_empty() && matches!(lookup, Some(Found::Fetching))
+            };
+            if let Some(field) = self.fields.get_mut(self.focus).filter(waiting) {
+                field.error = None;
+                self.awaiting = true;
+            }
             return false;
         }
         if self.focus + 1 < self.fields.len() {

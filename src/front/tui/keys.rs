@@ -1,16 +1,17 @@
 //! What keys and the mouse do.
 
+mod dialogs;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use tui_input::{Input, InputRequest};
 
-use crate::front::tui::dialog::{Dialog, SecretDialog};
-use crate::front::tui::messages::{Home, Missing, Order, Shelf};
+use crate::front::tui::dialog::Dialog;
+use crate::front::tui::messages::{Home, Order};
 use crate::front::tui::run_screen::{Choice, Purpose, RunScreen};
 use crate::front::tui::state::{Beginning, Hit, Review, Screen, State};
 use crate::interview;
 use crate::model::event::FailureView;
 use crate::model::question::{Key, Lookup};
-use crate::model::secret::Secret;
 
 /// The exit code of a wizard that was left before it came to an end.
 const STOPPED: u8 = 130;
@@ -79,7 +80,7 @@ impl State {
             Screen::Start(_) => self.key_at_start(key, home),
             Screen::Page(_) => self.key_in_page(key, home),
             Screen::Review(_) => self.key_in_review(key),
-            Screen::Run(_) => self.key_in_run(key),
+            Screen::Run(_) => self.key_in_run(key, home),
             Screen::Done => match key.code {
                 KeyCode::Enter | KeyCode::Char('q') => self.quit = Some(0),
                 KeyCode::Esc | KeyCode::PageUp => self.go_to(usize::MAX),
@@ -152,21 +153,27 @@ impl State {
         }
     }
 
+    /// Takes what stands in the field with the focus, and goes on.
+    pub fn accept(&mut self, home: &mut dyn Home) {
+        let Screen::Page(form) = &mut self.screen else { return };
+        form.awaiting = false;
+        if form.standing(form.focus, &self.lookups) == MAKE_KEY {
+            self.orders.push(Order::MakeKey);
+            return;
+        }
+        if form.accept(&self.lookups) {
+            return self.finish_page(home);
+        }
+        self.look();
+        self.reckon();
+    }
+
     fn key_in_page(&mut self, key: KeyEvent, home: &mut dyn Home) {
         let Screen::Page(form) = &mut self.screen else { return };
+        form.awaiting = false;
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
-            KeyCode::Enter => {
-                if form.standing(form.focus, &self.lookups) == MAKE_KEY {
-                    self.orders.push(Order::MakeKey);
-                    return;
-                }
-                if form.accept(&self.lookups) {
-                    return self.finish_page(home);
-                }
-                self.look();
-                self.reckon();
-            }
+            KeyCode::Enter => self.accept(home),
             KeyCode::PageDown => self.finish_page(home),
             KeyCode::Esc | KeyCode::PageUp => match self.at() {
                 Some(0) | None => self.screen = Screen::Start(0),
@@ -186,7 +193,7 @@ impl State {
                     form.move_to(step(form.focus, down, form.fields.len()));
                 }
             }
-            KeyCode::Char('t') if control => self.ask_for_token(None),
+            KeyCode::Char('t') if control => self.ask_for_token(None, home),
             _ => {
                 if let Some(c) = letter(&key) {
                     form.type_text(c.encode_utf8(&mut [0; 4]));
@@ -195,25 +202,6 @@ impl State {
                 }
             }
         }
-    }
-
-    /// Opens the dialog for the token of the account this page is about, or of `provider`.
-    fn ask_for_token(&mut self, provider: Option<String>) {
-        let account = provider.or_else(|| match &self.screen {
-            Screen::Page(form) => form.account(),
-            _ => None,
-        });
-        let Some(account) = account else {
-            self.message = Some("nothing on this page asks for a token".to_owned());
-            return;
-        };
-        if self.path.is_none() {
-            self.message = Some("first give the playbook a name: tokens are kept under it".to_owned());
-            return;
-        }
-        let hint = self.token_hints.get(&account).cloned().unwrap_or_default();
-        let wanted = Missing { name: format!("{account}-token"), hint };
-        self.dialog = SecretDialog::for_these(vec![wanted], Shelf::Keyring).map(Dialog::Secret);
     }
 
     fn key_in_review(&mut self, key: KeyEvent) {
@@ -251,7 +239,7 @@ impl State {
         }
     }
 
-    fn key_in_run(&mut self, key: KeyEvent) {
+    fn key_in_run(&mut self, key: KeyEvent, home: &dyn Home) {
         let Screen::Run(run) = &mut self.screen else { return };
         if run.filtering {
             match key.code {
@@ -287,14 +275,14 @@ impl State {
             KeyCode::Char('/') => run.filtering = true,
             KeyCode::Enter => {
                 if let Some(choice) = choices.get(run.choice).copied() {
-                    self.choose_after_run(choice);
+                    self.choose_after_run(choice, home);
                 }
             }
             _ => {}
         }
     }
 
-    fn choose_after_run(&mut self, choice: Choice) {
+    fn choose_after_run(&mut self, choice: Choice, home: &dyn Home) {
         let Screen::Run(run) = &self.screen else { return };
         let (purpose, over) = (run.purpose, run.over.unwrap_or(0));
         match choice {
@@ -311,154 +299,8 @@ impl State {
                 let named = ["hetzner", "digitalocean", "cloudflare", "supabase", "neon"]
                     .into_iter()
                     .find(|name| message.contains(name));
-                self.ask_for_token(named.or(self.draft.get("server", "provider")).map(str::to_owned));
+                self.ask_for_token(named.or(self.draft.get("server", "provider")).map(str::to_owned), home);
             }
-        }
-    }
-
-    fn key_in_dialog(&mut self, key: KeyEvent, home: &mut dyn Home) {
-        match self.dialog.take() {
-            None | Some(Dialog::Keys | Dialog::Stop) => {}
-            Some(Dialog::Path { beginning, mut input, error }) => match key.code {
-                KeyCode::Esc => {}
-                KeyCode::Up | KeyCode::Down => {
-                    let at = self.files.iter().position(|file| file == input.value());
-                    let next = at.map_or(0, |at| step(at, key.code == KeyCode::Down, self.files.len()));
-                    let input = self.files.get(next).cloned().map_or(input, Input::new);
-                    self.dialog = Some(Dialog::Path { beginning, input, error: None });
-                }
-                KeyCode::Enter => {
-                    let path = std::path::PathBuf::from(input.value().trim());
-                    match self.open(&path, home) {
-                        Ok(()) => self.begin(beginning),
-                        Err(why) => self.dialog = Some(Dialog::Path { beginning, input, error: Some(why) }),
-                    }
-                }
-                _ => {
-                    type_into(&mut input, &key);
-                    self.dialog = Some(Dialog::Path { beginning, input, error });
-                }
-            },
-            Some(Dialog::Undo { mut input, error }) => match key.code {
-                KeyCode::Esc => {}
-                KeyCode::Enter if Some(input.value().trim()) == self.draft.head("name") => {
-                    self.run(Purpose::Destroy);
-                }
-                KeyCode::Enter => {
-                    let name = self.draft.head("name").unwrap_or_default();
-                    let error = Some(format!("that is not `{name}`"));
-                    self.dialog = Some(Dialog::Undo { input, error });
-                }
-                _ => {
-                    type_into(&mut input, &key);
-                    self.dialog = Some(Dialog::Undo { input, error });
-                }
-            },
-            Some(Dialog::Secret(mut secret)) => {
-                if secret.busy && key.code != KeyCode::Esc {
-                    self.dialog = Some(Dialog::Secret(secret));
-                    return;
-                }
-                match key.code {
-                    KeyCode::Esc => {
-                        self.then = None;
-                        return;
-                    }
-                    KeyCode::Tab | KeyCode::BackTab => {
-                        secret.shelf = match secret.shelf {
-                            Shelf::Keyring => Shelf::File,
-                            Shelf::File => Shelf::Keyring,
-                        };
-                        secret.at_passphrase = false;
-                    }
-                    KeyCode::Enter => self.keep(&mut secret),
-                    _ if secret.at_passphrase => type_into(&mut secret.passphrase, &key),
-                    _ => type_into(&mut secret.input, &key),
-                }
-                self.dialog = Some(Dialog::Secret(secret));
-            }
-        }
-    }
-
-    /// Hands a typed secret over to be checked and kept.
-    fn keep(&mut self, secret: &mut SecretDialog) {
-        secret.error = None;
-        if secret.input.value().trim().is_empty() {
-            secret.error = Some("nothing has been typed yet".to_owned());
-            return;
-        }
-        if secret.shelf == Shelf::File && !secret.opened && !secret.at_passphrase {
-            secret.at_passphrase = true;
-            return;
-        }
-        if secret.shelf == Shelf::File && !secret.opened && secret.passphrase.value().is_empty() {
-            secret.error = Some("the file needs a passphrase".to_owned());
-            return;
-        }
-        secret.busy = true;
-        let passphrase =
-            (secret.shelf == Shelf::File && !secret.opened).then(|| Secret::new(secret.passphrase.value().to_owned()));
-        self.orders.push(Order::Keep {
-            name: secret.wanted.name.clone(),
-            value: Secret::new(secret.input.value().trim().to_owned()),
-            place: secret.shelf,
-            passphrase,
-        });
-    }
-
-    /// A secret was kept, or refused.
-    pub fn kept(&mut self, result: Result<String, FailureView>) {
-        let Some(Dialog::Secret(mut secret)) = self.dialog.take() else { return };
-        secret.busy = false;
-        match result {
-            Err(failure) => {
-                let causes: String = failure.causes.iter().map(|cause| format!(": {cause}")).collect();
-                let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-                secret.error = Some(format!("{}{causes}{hint}", failure.message));
-                self.dialog = Some(Dialog::Secret(secret));
-            }
-            Ok(whose) => {
-                self.message = Some(whose);
-                let account = secret.wanted.name.trim_end_matches("-token").to_owned();
-                self.forget_lookups(&account);
-                if secret.queue.is_empty() {
-                    if let Some(purpose) = self.then {
-                        self.run(purpose);
-                    }
-                    return;
-                }
-                let opened = secret.opened || secret.shelf == Shelf::File;
-                if let Some(mut next) = SecretDialog::for_these(secret.queue, secret.shelf) {
-                    next.opened = opened;
-                    self.dialog = Some(Dialog::Secret(next));
-                }
-            }
-        }
-    }
-
-    /// With another token, everything that was asked of the account is asked again.
-    fn forget_lookups(&mut self, account: &str) {
-        self.lookups.retain(|lookup, _| !matches!(lookup, Lookup::Account(provider, _) if *provider == account));
-        if let Some(priced) = self.catalogs.iter_mut().find(|priced| priced.catalog.provider == account)
-            && self.fetching.insert(account.to_owned())
-        {
-            self.orders.push(Order::Catalog(priced.catalog.provider.clone()));
-        }
-        self.look();
-    }
-
-    /// Which secrets are missing before a run.
-    pub fn missing(&mut self, result: Result<Vec<Missing>, FailureView>) {
-        match (result, self.then) {
-            (Err(failure), _) => {
-                self.then = None;
-                self.message = Some(failure.message);
-            }
-            (Ok(missing), Some(purpose)) => match SecretDialog::for_these(missing, Shelf::Keyring) {
-                Some(secret) => self.dialog = Some(Dialog::Secret(secret)),
-                None => self.run(purpose),
-            },
-            (Ok(_), None) => {}
         }
     }
 
@@ -549,7 +391,7 @@ impl State {
             (Hit::Action(index), Screen::Run(run)) => {
                 run.choice = index;
                 if let Some(choice) = run.choices().get(index).copied() {
-                    self.choose_after_run(choice);
+                    self.choose_after_run(choice, home);
                 }
             }
             (Hit::Tab(index), Screen::Review(review)) => {

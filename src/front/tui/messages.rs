@@ -57,6 +57,9 @@ pub enum Order {
     Stop,
 }
 
+/// What the passphrase of a vault file is called where it is asked for like a secret.
+pub const PASSPHRASE: &str = "vault-passphrase";
+
 /// Where a secret is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shelf {
@@ -73,6 +76,15 @@ pub struct Missing {
     pub name: String,
     /// Where one gets it, in words.
     pub hint: String,
+}
+
+/// Why a secret was not kept.
+#[derive(Debug)]
+pub struct NotKept {
+    /// Why.
+    pub why: FailureView,
+    /// Was it the passphrase of the vault file?
+    pub locked: bool,
 }
 
 /// What happened.
@@ -92,6 +104,8 @@ pub enum News {
     Catalog(String, Result<Option<Catalog>, FailureView>),
     /// What was looked up; `None` where there is no token.
     Found(Lookup, Result<Option<Choices>, FailureView>),
+    /// A lookup did not go well at once, and is tried again: in words.
+    Trying(String),
     /// A pair of keys was made: the public line.
     KeyMade(Result<String, FailureView>),
     /// What is wrong with the playbook.
@@ -99,7 +113,7 @@ pub enum News {
     /// The secrets that are missing.
     Missing(Result<Vec<Missing>, FailureView>),
     /// A secret was kept: whose account it opens, if that was asked.
-    Kept(Result<String, FailureView>),
+    Kept(Result<String, NotKept>),
     /// Something happened in a run.
     Event(Event),
     /// How long changes usually take, in milliseconds, by the sort of thing that changes.
@@ -115,4 +129,7 @@ pub trait Home {
 
     /// Reads a playbook.
     fn open(&mut self, path: &Path) -> Result<String, Failure>;
+
+    /// Where secrets of the playbook at `path` are kept unless one says otherwise: where others are.
+    fn shelf(&self, path: &Path) -> Shelf;
 }

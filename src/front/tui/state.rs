@@ -117,6 +117,8 @@ pub struct State {
     pub catalog_trouble: Vec<(String, FailureView)>,
     /// What is being fetched.
     pub fetching: BTreeSet<String>,
+    /// What is being tried again, in words.
+    pub trying: Option<String>,
     /// What a month of it costs.
     pub bill: Vec<BillLine>,
     /// Why the bill is not whole.
@@ -163,6 +165,7 @@ impl State {
             catalogs: prices.into_iter().map(priced).collect(),
             catalog_trouble: vec![],
             fetching: BTreeSet::new(),
+            trying: None,
             bill: vec![],
             bill_trouble: None,
             message: None,
@@ -178,6 +181,9 @@ impl State {
             then: None,
         };
         state.spread_catalogs();
+        // Needed some pages later; found by then.
+        state.lookups.insert(Lookup::PublicKeys, Found::Fetching);
+        state.orders.push(Order::Look(Lookup::PublicKeys));
         state
     }
 
@@ -192,6 +198,7 @@ impl State {
             News::Tick => self.tick += 1,
             News::Catalog(provider, result) => {
                 self.fetching.remove(&provider);
+                self.trying = None;
                 self.catalog_trouble.retain(|(name, _)| *name != provider);
                 match result {
                     Ok(Some(catalog)) => {
@@ -205,18 +212,25 @@ impl State {
                 }
                 self.reckon();
             }
-            News::Found(lookup, result) => match result {
-                Ok(Some(choices)) => drop(self.lookups.insert(lookup, Found::Here(choices))),
-                Ok(None) => drop(self.lookups.remove(&lookup)),
-                Err(failure) => drop(self.lookups.insert(lookup, Found::Failed(failure))),
-            },
+            News::Found(lookup, result) => {
+                self.trying = None;
+                match result {
+                    Ok(Some(choices)) => drop(self.lookups.insert(lookup, Found::Here(choices))),
+                    Ok(None) => drop(self.lookups.remove(&lookup)),
+                    Err(failure) => drop(self.lookups.insert(lookup, Found::Failed(failure))),
+                }
+                if matches!(&self.screen, Screen::Page(form) if form.awaiting) {
+                    self.accept(home);
+                }
+            }
+            News::Trying(what) => self.trying = Some(what),
             News::KeyMade(result) => self.key_made(result),
             News::Checked(problems) => {
                 if let Screen::Review(review) = &mut self.screen {
                     review.problems = Some(problems);
                 }
             }
-            News::Missing(result) => self.missing(result),
+            News::Missing(result) => self.missing(result, home),
             News::Kept(result) => self.kept(result),
             News::Event(event) => {
                 if let Screen::Run(run) = &mut self.screen {
@@ -269,12 +283,13 @@ impl State {
         }
     }
 
-    /// Asks a provider of servers for what it sells now.
-    pub fn fetch_catalogs(&mut self) {
+    /// Asks what is sold now: every provider, or the one the server comes from. What is known is shown meanwhile.
+    fn fetch_catalogs(&mut self, all: bool) {
+        let chosen = self.draft.get("server", "provider");
         for priced in &self.catalogs {
-            let provider = priced.catalog.provider.clone();
-            if priced.source != "read now" && self.fetching.insert(provider.clone()) {
-                self.orders.push(Order::Catalog(provider));
+            let provider = &priced.catalog.provider;
+            if (all || Some(provider.as_str()) == chosen) && self.fetching.insert(provider.clone()) {
+                self.orders.push(Order::Catalog(provider.clone()));
             }
         }
     }
@@ -318,13 +333,17 @@ impl State {
                     }
                 }
                 self.screen = Screen::Page(Box::new(form));
-                if page.id == "provider" {
-                    self.fetch_catalogs();
+                match page.id {
+                    "provider" => self.fetch_catalogs(true),
+                    "size" => self.fetch_catalogs(false),
+                    _ => {}
                 }
                 self.look();
             }
             None => {
                 self.screen = Screen::Review(Review::default());
+                // Much may have been sold while one answered.
+                self.fetch_catalogs(false);
                 if let Some(path) = &self.path {
                     self.orders.push(Order::Check(path.clone()));
                 }

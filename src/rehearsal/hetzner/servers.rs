@@ -39,7 +39,7 @@ impl Hetzner {
             return Err(Refusal::invalid("name", "must be a valid hostname."));
         }
         check_name_is_free(&state.servers, &body, None, "server")?;
-        let types = catalog::server_types();
+        let types = state.server_types();
         let plan = find(&types, &body["server_type"])
             .ok_or_else(|| Refusal::invalid("server_type", "server type not found"))?;
         let locations = catalog::locations();
@@ -191,7 +191,7 @@ impl Hetzner {
 
     fn change_type(&self, state: &mut State, id: i64, body: &[u8]) -> Result<Answer, Refusal> {
         let body = read_body(body, &[("server_type", Is::Reference, true), ("upgrade_disk", Is::Flag, true)])?;
-        let types = catalog::server_types();
+        let types = state.server_types();
         let plan = find(&types, &body["server_type"])
             .ok_or_else(|| Refusal::invalid("server_type", "server type not found"))?;
         let server = &state.servers[&id];

@@ -1,11 +1,12 @@
 //! What a simulated project holds, and how time passes in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::rehearsal::hetzner::catalog;
 use crate::rehearsal::hetzner::refusal::Refusal;
 
 /// How many servers a project may have.
@@ -30,6 +31,8 @@ pub(super) struct Act {
 /// A project.
 pub(super) struct State {
     next: i64,
+    /// Plans that are sold out everywhere, beside those that always are.
+    pub sold_out: BTreeSet<String>,
     /// By identifier.
     pub ssh_keys: Table,
     /// By identifier; the server it is assigned to stands in `assignee_id`.
@@ -53,6 +56,7 @@ impl State {
     pub(super) fn new(pace: Duration) -> State {
         State {
             next: 1_000_000,
+            sold_out: BTreeSet::new(),
             ssh_keys: Table::new(),
             primary_ips: Table::new(),
             firewalls: Table::new(),
@@ -64,6 +68,16 @@ impl State {
             refilled: Instant::now(),
             next_address: 9,
         }
+    }
+
+    /// All plans, as they can be ordered now.
+    pub(super) fn server_types(&self) -> Vec<Value> {
+        let mut all = catalog::server_types();
+        for plan in all.iter_mut().filter(|plan| plan["name"].as_str().is_some_and(|name| self.sold_out.contains(name)))
+        {
+            plan["locations"].as_array_mut().into_iter().flatten().for_each(|place| place["available"] = false.into());
+        }
+        all
     }
 
     /// A new identifier.

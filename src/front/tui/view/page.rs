@@ -163,6 +163,11 @@ fn trouble(state: &State, form: &Form, field: &FieldState, width: usize) -> Vec<
     if fetching || matches!(state.lookups.get(lookup), Some(Found::Fetching)) {
         lines
             .push(Line::styled(format!("{} looking it up; you need not wait", look.turning(state.tick)), look.faint()));
+        if form.awaiting {
+            lines.push(Line::styled("  the first one is taken once it is there, unless you type", look.faint()));
+        }
+        let again = state.trying.iter().flat_map(|what| wrap(&look.text(what), width.saturating_sub(2)));
+        lines.extend(again.map(|part| Line::styled(format!("  {part}"), look.faint())));
     }
     let failure = match (state.lookups.get(lookup), &provider) {
         (Some(Found::Failed(failure)), _) => Some(failure),
@@ -211,6 +216,10 @@ fn table(state: &State, form: &Form, choices: &Choices, width: usize) -> (Vec<Li
         widths.push(next);
     }
     let mut lines = Vec::new();
+    // First of all, so that it is in sight however long the list is.
+    if !choices.source.is_empty() {
+        lines.push(Line::styled(look.text(&choices.source), look.faint()));
+    }
     if !choices.columns.is_empty() {
         let mut head = format!("  {:name_width$}", "");
         for (column, width) in widths.iter().enumerate() {
@@ -249,9 +258,6 @@ fn table(state: &State, form: &Form, choices: &Choices, width: usize) -> (Vec<Li
                 lines.extend(parts.into_iter().map(|line| Line::styled(format!("    {line}"), look.faint())));
             }
         }
-    }
-    if !choices.source.is_empty() {
-        lines.push(Line::styled(format!("  {}", look.text(&choices.source)), look.faint()));
     }
     (lines, rows)
 }

@@ -96,9 +96,9 @@ fn bill(state: &State, width: usize) -> Vec<Line<'static>> {
             lines.push(Line::from(text));
         }
     }
-    if state.bill.is_empty() {
+    if state.bill.is_empty() && state.bill_trouble.is_none() {
         lines.push(Line::from("costs nothing a month"));
-    } else {
+    } else if !state.bill.is_empty() {
         lines.push(Line::styled(format!("together {} a month, net of tax", totals(&state.bill)), look.strong()));
     }
     if let Some(trouble) = &state.bill_trouble {
