@@ -193,6 +193,18 @@ pub fn wanted(draft: &Draft) -> Vec<Resource> {
     all
 }
 
+/// What the step of `kind` would make with the answers of `draft`, a line each: what it is, and what it says.
+pub fn made_by(draft: &Draft, kind: &str) -> Vec<String> {
+    let Ok(playbook) = Playbook::parse(&draft.text()) else { return vec![] };
+    let ids: Vec<&Name> = playbook.steps.iter().filter(|entry| entry.kind == kind).map(|entry| &entry.id).collect();
+    let line = |resource: &Resource| {
+        let values: Vec<String> =
+            resource.spec.fields().into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        format!("{}: {}", resource.address, values.join(", "))
+    };
+    wanted(draft).iter().filter(|resource| ids.contains(&&resource.step)).map(line).collect()
+}
+
 /// The same for the bill: a server costs what it costs before anybody may log in to it.
 pub fn wanted_for_bill(draft: &Draft) -> Vec<Resource> {
     // Nobody's key: its private half was never kept.

@@ -54,12 +54,20 @@ pub struct Page {
     pub drops: Vec<(&'static str, &'static str)>,
     /// More to read: names with a sentence each.
     pub notes: Vec<(String, String)>,
+    /// The step whose resources are shown as far as they can be told.
+    pub shows: Option<&'static str>,
 }
 
 impl Page {
     /// A page that asks `questions`.
     pub fn new(id: &'static str, title: &'static str, about: &str, questions: Vec<Question>) -> Page {
-        Page { id, title, about: about.to_owned(), questions, drops: vec![], notes: vec![] }
+        Page { id, title, about: about.to_owned(), questions, drops: vec![], notes: vec![], shows: None }
+    }
+
+    /// Shows what the step `kind` will make.
+    pub fn showing(mut self, kind: &'static str) -> Page {
+        self.shows = Some(kind);
+        self
     }
 
     /// Says which answers of the step `kind` mean nothing beside these.

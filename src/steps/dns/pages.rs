@@ -62,5 +62,5 @@ pub(super) fn pages(draft: &Draft) -> Vec<Page> {
             .default("keep"),
         );
     }
-    vec![Page::new("dns", "DNS", "The names that lead to your server.", questions)]
+    vec![Page::new("dns", "DNS", "The names that lead to your server.", questions).showing(DNS)]
 }

@@ -9,6 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::front::tui::form::{FieldState, Form, Found, lookup_trouble};
 use crate::front::tui::state::{Hit, State};
 use crate::front::tui::view::{Hits, fit, scrolled, wrap};
+use crate::interview;
 use crate::model::question::{Choices, Field, Lookup};
 
 /// Cells of the labels.
@@ -69,24 +70,35 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, form: &Form
         return;
     }
     let choices = form.choices(&state.lookups);
-    if choices.all.is_empty() {
-        let mut notes: Vec<Line<'_>> = Vec::new();
-        if form.focused().is_some_and(|field| field.by_hand && field.question.lookup.is_some()) {
-            notes.push(Line::styled("nothing in the list fits; what you typed is taken as it is", look.faint()));
+    let (mut list, rows) = match choices.all.is_empty() {
+        false => table(state, form, &choices, width),
+        true if form.focused().is_some_and(|field| field.by_hand && field.question.lookup.is_some()) => {
+            (vec![Line::styled("nothing in the list fits; what you typed is taken as it is", look.faint())], vec![])
         }
-        if !notes.is_empty() {
-            scrolled(frame, rest, look, notes, form.scroll);
-        }
-        return;
-    }
-    let (mut list, rows) = table(state, form, &choices, width);
+        true => (vec![], vec![]),
+    };
     let chosen = form.chosen(&state.lookups).and_then(|index| rows.get(index).copied()).unwrap_or(0);
-    for (name, text) in &page.notes {
+    for (name, text) in page.notes.iter().filter(|_| !rows.is_empty()) {
         list.push(Line::from(""));
         list.push(Line::styled(look.text(name), look.strong()));
         list.extend(
             wrap(&look.text(text), width.saturating_sub(2)).into_iter().map(|line| Line::from(format!("  {line}"))),
         );
+    }
+    let made = page.shows.map(|kind| interview::made_by(&form.scratch, kind)).unwrap_or_default();
+    if !made.is_empty() {
+        if !list.is_empty() {
+            list.push(Line::from(""));
+        }
+        list.push(Line::styled("what will be written, where it is not there already:", look.strong()));
+        for line in &made {
+            for (index, part) in wrap(&look.text(line), width.saturating_sub(4)).into_iter().enumerate() {
+                list.push(Line::from(format!("{} {part}", if index == 0 { "+" } else { "   " })));
+            }
+        }
+    }
+    if list.is_empty() {
+        return;
     }
     // What is chosen stays in sight.
     let room = usize::from(rest.height).saturating_sub(1);
