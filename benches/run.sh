@@ -1,5 +1,5 @@
 #!/bin/sh
-# The numbers of docs/benchmarks.md: start, plan, memory, and the no-op host pass beside a bare ssh, ansible-core and
+# The numbers of docs/benchmarks.md: start, plan, memory, the wizard, and the no-op host pass beside a bare ssh, ansible-core and
 # pyinfra.
 set -eu
 cd "$(dirname "$0")/.."
@@ -51,6 +51,9 @@ simulate --hosts
     { cat "$work/memory"; exit 1; }
 tail -n 1 "$work/memory"
 kill "$simulator"; wait "$simulator" 2>/dev/null || :; simulator=
+
+echo "== the wizard, in a terminal"
+cargo bench --quiet --bench wizard
 
 peers=target/peers
 if [ "$(cat "$peers/installed" 2>/dev/null)" != "ansible-core 2.19.14, pyinfra 3.10.0" ]; then

@@ -1,6 +1,8 @@
 //! The interview: which pages there are, what has been answered, and what an answer does to the playbook. Pure: the
 //! full-screen wizard, the plain prompts and `--set` all go through here, so that the same answers make the same file.
 
+use std::collections::BTreeSet;
+
 use crate::model::draft::{Draft, FIRST};
 use crate::model::money::Money;
 use crate::model::name::{NAME_RULE, Name, is_email, is_host_name};
@@ -262,12 +264,22 @@ pub fn farewell(draft: &Draft, path: &str) -> Vec<(String, String)> {
 pub struct Given(Vec<(String, String)>);
 
 impl Given {
-    /// Reads `key=value` texts. Fails with what is wrong.
+    /// Reads `key=value` texts. Fails with what is wrong, such as a key that is none.
     pub fn read(texts: &[String]) -> Result<Given, String> {
         let mut all = Vec::new();
+        let known = if texts.is_empty() { BTreeSet::new() } else { known_keys() };
         for text in texts {
             let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form key=value"))?;
-            all.push((key.trim().to_owned(), value.to_owned()));
+            let key = key.trim().to_owned();
+            if !known.contains(&key) {
+                let near = known.iter().max_by(|a, b| {
+                    let alike = |other: &str| strsim::jaro_winkler(&key, other);
+                    alike(a).total_cmp(&alike(b))
+                });
+                let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                return Err(format!("nothing asks for `{key}`{near}"));
+            }
+            all.push((key, value.to_owned()));
         }
         Ok(Given(all))
     }
@@ -283,33 +295,74 @@ impl Given {
         self.0.is_empty()
     }
 
-    /// Puts every given answer whose page is there into the draft. Fails with what is wrong.
+    /// Puts the given answers of the pages that have been answered into the draft; those of the others are taken when they
+    /// are asked for. Fails with what is wrong, and where every page has been answered also with what nothing asks for.
     pub fn put(&self, draft: &mut Draft) -> Result<(), String> {
-        let mut used = vec![false; self.0.len()];
-        // Pages and questions come up as others are answered.
+        let mut asked = BTreeSet::new();
+        // Questions come up as others are answered.
         let mut index = 0;
-        while let Some(page) = pages(draft).get(index).cloned() {
+        while let Some(page) = pages(draft).get(index).filter(|_| index < next_page(draft)).cloned() {
             let mut at = 0;
             while let Some(question) = questions(draft, page.id).get(at).cloned() {
-                let key = question.key.as_text();
                 if let Some(value) = self.of(&question) {
-                    answer(draft, &question, value).map_err(|why| format!("--set {key}: {why}"))?;
+                    answer(draft, &question, value)
+                        .map_err(|why| format!("--set {}: {why}", question.key.as_text()))?;
                 }
-                for (given, used) in self.0.iter().zip(&mut used) {
-                    *used |= given.0 == key;
-                }
+                asked.insert(question.key.as_text());
                 at += 1;
             }
             index += 1;
         }
-        match used.iter().position(|used| !used) {
-            None => Ok(()),
-            Some(unused) => {
-                let key = &self.0[unused].0;
-                Err(format!("--set {key}: nothing asks for that with the other answers"))
+        if draft.goes_on.is_none() { self.all_in(&asked) } else { Ok(()) }
+    }
+
+    /// Fails with an answer that would not be asked for if every other question of `draft` that is open got its default.
+    pub fn fits(&self, draft: &Draft) -> Result<(), String> {
+        let mut draft = draft.clone();
+        let mut asked = BTreeSet::new();
+        let mut index = 0;
+        while let Some(page) = pages(&draft).get(index).cloned() {
+            let open = index >= next_page(&draft);
+            let mut at = 0;
+            while let Some(question) = questions(&draft, page.id).get(at).cloned() {
+                let typed = self.of(&question).or(open.then_some(""));
+                // What is wrong is told when it is asked for.
+                let _ = typed.map(|typed| answer(&mut draft, &question, typed));
+                asked.insert(question.key.as_text());
+                at += 1;
             }
+            index += 1;
+        }
+        self.all_in(&asked)
+    }
+
+    fn all_in(&self, asked: &BTreeSet<String>) -> Result<(), String> {
+        match self.0.iter().find(|(key, _)| !asked.contains(key)) {
+            None => Ok(()),
+            Some((key, _)) => Err(format!("--set {key}: nothing asks for that with the other answers")),
         }
     }
+}
+
+/// What every question there is is called, whatever the other answers are.
+fn known_keys() -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    let mut all = Draft::default();
+    let mut index = 0;
+    while let Some(page) = pages(&all).get(index).cloned() {
+        for question in questions(&all, page.id) {
+            let Field::Choice(choices) = &question.field else { continue };
+            for choice in choices {
+                let mut draft = all.clone();
+                let _ = answer(&mut draft, &question, &choice.value);
+                known.extend(questions(&draft, page.id).iter().map(|question| question.key.as_text()));
+            }
+            let _ = answer(&mut all, &question, "");
+        }
+        known.extend(questions(&all, page.id).iter().map(|question| question.key.as_text()));
+        index += 1;
+    }
+    known
 }
 
 /// The questions of the page called `id`, as far as they can be told from `draft`.

@@ -49,6 +49,8 @@ mod openapi;
 mod refused;
 /// Every page of the wizard, drawn: in all sizes, with and without colours; and the pictures in the documents.
 mod screens;
+/// The wizard with nobody to ask: answers given beforehand; and the output in GitHub Actions.
+mod scripted;
 /// What tests of the wizard have in common: one on no terminal, walked to any page.
 mod stage;
 /// Answers in, resources out; every playbook we ship.

@@ -49,6 +49,9 @@ pub fn plain(settings: &Settings, file: Option<PathBuf>, set: &[String]) -> Resu
         given.put(&mut draft).map_err(|why| Failure::new(Kind::Usage, why))?;
         save(&mut disk, path.as_deref(), &draft, false)?;
     }
+    if !interactive {
+        given.fits(&draft).map_err(|why| Failure::new(Kind::Usage, why))?;
+    }
     let priced = catalogs()?;
     while let Some(page) = interview::pages(&draft).get(interview::next_page(&draft)).cloned() {
         if interactive {
