@@ -89,7 +89,6 @@ fn a_newcomers_answers_make_a_whole_playbook() {
     provider = "cloudflare"
     zone = "acme.dev"
     proxied = true
-    mail = "keep"
     "#);
     let playbook = Playbook::parse(&draft.text()).unwrap();
     steps::check::check(&playbook).unwrap();

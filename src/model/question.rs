@@ -165,6 +165,8 @@ pub enum Field {
     Number(i64, i64),
     /// A public key.
     PublicKey(Rule),
+    /// Several texts, with commas between.
+    List(Rule),
     /// A plan's name, several in order of preference, or cores and gigabytes such as `2/4`.
     Size,
     /// Variables: `NAME=value`, with `secret:name`, `generate:name` or `output:step.name` for a value.
@@ -231,6 +233,11 @@ impl Field {
                 rule(text)?;
                 Ok(Value::Array(Array::from_iter([text])))
             }
+            Field::List(rule) => {
+                let all: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+                all.iter().try_for_each(|part| rule(part))?;
+                Ok(Value::Array(all.into_iter().collect()))
+            }
             Field::Choice(choices) => match choices.iter().any(|choice| choice.value == text) {
                 true => Ok(text.into()),
                 false => Err(one_of(choices)),
@@ -258,7 +265,7 @@ impl Field {
             (Field::Text(_) | Field::Choice(_), Value::String(text)) => Some(text.value().clone()),
             (Field::PublicKey(_), Value::Array(all)) if all.len() == 1 => all.get(0)?.as_str().map(str::to_owned),
             (Field::Size, Value::String(name)) => Some(name.value().clone()),
-            (Field::Size, Value::Array(all)) => {
+            (Field::Size | Field::List(_), Value::Array(all)) => {
                 Some(all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
             }
             (Field::Size, Value::InlineTable(size)) => {

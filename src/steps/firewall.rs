@@ -1,6 +1,9 @@
 //! Step `firewall`: who may come in, twice over: the provider's firewall, and a table of our own on the host
 //! that also governs what Docker publishes.
 
+use std::fmt;
+use std::net::IpAddr;
+
 use minijinja::context;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
@@ -130,6 +133,70 @@ pub enum WebFrom {
     Cloudflare,
 }
 
+/// Addresses that may come in: one, or a network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Reads `203.0.113.7`, `203.0.113.0/24` or `2001:db8::/48`. An error says what would be right.
+    pub fn parse(text: &str) -> Result<Network, String> {
+        const RIGHT: &str = "an address or a network such as 203.0.113.7, 203.0.113.0/24 or 2001:db8::/48";
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().ok().ok_or(RIGHT)?;
+        let most: u8 = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(text) => {
+                text.parse().ok().filter(|bits| (1..=most).contains(bits) && bits.to_string() == text).ok_or(RIGHT)?
+            }
+        };
+        let (number, width) = match address {
+            IpAddr::V4(address) => (u128::from(u32::from(address)), 32),
+            IpAddr::V6(address) => (u128::from(address), 128),
+        };
+        let beyond = u32::from(width - bits);
+        if beyond > 0 && number & ((1 << beyond) - 1) != 0 {
+            return Err(format!("`{text}` has bits beyond its network; {RIGHT}"));
+        }
+        Ok(Network { address, bits })
+    }
+
+    /// What nftables compares a source with.
+    fn as_source(&self) -> String {
+        format!("{} saddr {self} ", if self.address.is_ipv4() { "ip" } else { "ip6" })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Network, D::Error> {
+        let text = String::deserialize(from)?;
+        Network::parse(&text).map_err(|right| de::Error::custom(format!("bad address `{text}`, expected {right}")))
+    }
+}
+
+impl JsonSchema for Network {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Network".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An IP address, or a network such as 203.0.113.0/24.",
+            "type": "string",
+            "pattern": "^[0-9a-fA-F.:]+(/[1-9][0-9]{0,2})?$"
+        })
+    }
+}
+
 /// Answers of the step `firewall`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -142,6 +209,9 @@ pub struct FirewallAnswers {
     /// Where visitors of web sites, ports 80 and 443, come from.
     #[serde(default)]
     pub web_from: WebFrom,
+    /// Where SSH comes from: addresses or networks that never change. Without it, from anywhere, with keys only.
+    #[serde(default)]
+    pub ssh_from: Vec<Network>,
 }
 
 fn usual() -> Vec<Opening> {
@@ -251,12 +321,17 @@ fn check_order(site: &Site<'_>, answers: &FirewallAnswers) -> Result<(), Problem
 fn rules(site: &Site<'_>, answers: &FirewallAnswers, ssh: u16) -> Result<String, Problem> {
     let only_cloudflare = answers.web_from == WebFrom::Cloudflare;
     let mut doors = Vec::new();
-    for (protocol, port, web) in answers.open.iter().flat_map(|opening| opening.doors(ssh)) {
-        let sources: &[&str] = match web && only_cloudflare {
-            true => &["ip saddr @cloudflare_v4 ", "ip6 saddr @cloudflare_v6 "],
-            false => &[""],
-        };
-        doors.extend(sources.iter().map(|from| context! { from => *from, protocol, port }));
+    for opening in &answers.open {
+        for (protocol, port, web) in opening.doors(ssh) {
+            let sources: Vec<String> = match (web && only_cloudflare, opening) {
+                (true, _) => vec!["ip saddr @cloudflare_v4 ".into(), "ip6 saddr @cloudflare_v6 ".into()],
+                (false, Opening::Ssh) if !answers.ssh_from.is_empty() => {
+                    answers.ssh_from.iter().map(Network::as_source).collect()
+                }
+                (false, _) => vec![String::new()],
+            };
+            doors.extend(sources.into_iter().map(|from| context! { from, protocol, port }));
+        }
     }
     let sets = match only_cloudflare {
         true => vec![
@@ -281,7 +356,7 @@ fn answers_for(site: &Site<'_>, server: &Name) -> Result<FirewallAnswers, Proble
             return Ok(found);
         }
     }
-    Ok(FirewallAnswers { on: server.clone(), open: usual(), web_from: WebFrom::Anywhere })
+    Ok(FirewallAnswers { on: server.clone(), open: usual(), web_from: WebFrom::Anywhere, ssh_from: vec![] })
 }
 
 /// The networks whose word on a visitor's address counts, with spaces between: those of the proxies that
@@ -302,11 +377,43 @@ pub fn of_provider(site: &Site<'_>, server: &Name) -> Result<Vec<String>, Proble
     let from = format!(" from {}", networks.join(" "));
     // Without ICMP, path MTU discovery fails and connections hang.
     let mut open = vec!["icmp".to_owned()];
-    for (protocol, port, web) in answers.open.iter().flat_map(|opening| opening.doors(22)) {
-        let from = if web && answers.web_from == WebFrom::Cloudflare { from.as_str() } else { "" };
-        open.push(format!("{protocol}/{port}{from}"));
+    let mut ssh: Vec<String> = answers.ssh_from.iter().map(ToString::to_string).collect();
+    ssh.sort_unstable();
+    ssh.dedup();
+    let ssh_from = format!(" from {}", ssh.join(" "));
+    for opening in &answers.open {
+        for (protocol, port, web) in opening.doors(22) {
+            let from = match opening {
+                Opening::Ssh if !ssh.is_empty() => ssh_from.as_str(),
+                _ if web && answers.web_from == WebFrom::Cloudflare => from.as_str(),
+                _ => "",
+            };
+            open.push(format!("{protocol}/{port}{from}"));
+        }
     }
     open.sort();
     open.dedup();
     Ok(open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_read_as_they_are_meant_or_not_at_all() {
+        for (text, read) in [
+            ("203.0.113.7", "203.0.113.7/32"),
+            ("203.0.113.0/24", "203.0.113.0/24"),
+            ("2001:db8::/48", "2001:db8::/48"),
+            ("2001:DB8::1", "2001:db8::1/128"),
+        ] {
+            assert_eq!(Network::parse(text).unwrap().to_string(), read);
+        }
+        for text in
+            ["203.0.113.7/24", "203.0.113.0/33", "0.0.0.0/0", "::/0", "10.0.0.0/08", "me.example", "", "1.2.3.4 }"]
+        {
+            assert!(Network::parse(text).is_err(), "{text}");
+        }
+    }
 }

@@ -62,7 +62,8 @@ async fn a_server_is_made_kept_changed_and_taken_away() {
 
     // Backups, a volume, another size and fewer doors: all in place.
     let changed = playbook.replace("size = \"cx23\"", "size = \"cx33\"\nbackups = true\nvolume_gb = 20")
-        + "\n[[step]]\nuse = \"firewall\"\non = \"web\"\nopen = [\"ssh\", \"https\"]\nweb_from = \"cloudflare\"\n";
+        + "\n[[step]]\nuse = \"firewall\"\non = \"web\"\nopen = [\"ssh\", \"https\"]\nweb_from = \"cloudflare\"\n\
+           ssh_from = [\"203.0.113.7\", \"198.51.100.0/24\", \"2001:db8::/48\"]\n";
     assert_only_the_host_is_missing(&world.go(&changed, Goal::Apply).await);
     let (_, body) = ask(&world, "GET", "/servers", None).await;
     let server = &body["servers"][0];
@@ -77,7 +78,7 @@ async fn a_server_is_made_kept_changed_and_taken_away() {
         rule["source_ips"].as_array().unwrap().len()
     };
     assert_eq!(rules.len(), 4, "SSH, HTTPS twice, and ICMP: {rules:?}");
-    assert_eq!((sources("22", "tcp"), sources("443", "tcp"), sources("443", "udp")), (2, 22, 22));
+    assert_eq!((sources("22", "tcp"), sources("443", "tcp"), sources("443", "udp")), (3, 22, 22));
 
     // A bigger volume, and no backups any more.
     let grown = changed.replace("volume_gb = 20", "volume_gb = 30").replace("backups = true\n", "");

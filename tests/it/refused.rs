@@ -178,6 +178,8 @@ fn hardening_and_firewall_are_refused_where_they_cannot_be_right() {
         (step("firewall", "open = [\"ssh\", \"tcp/0\"]"), "bad opening `tcp/0`"),
         (step("firewall", "open = [\"ssh\", \"tcp/22; flush ruleset\"]"), "bad opening"),
         (step("firewall", "web_from = \"cloudfare\""), "unknown variant `cloudfare`"),
+        (step("firewall", "ssh_from = [\"203.0.113.7/24\"]"), "bits beyond its network"),
+        (step("firewall", "ssh_from = [\"0.0.0.0/0\"]"), "bad address"),
         (docker.clone() + &step("firewall", ""), "the firewall comes after the step `docker`"),
         (step("firewall", "") + &step("firewall", "id = \"second\""), "already is the firewall of `web`"),
         (step("hardening", "measures = { shd = false }"), "did you mean `sshd`?"),

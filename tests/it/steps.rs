@@ -355,6 +355,7 @@ fn hostile_text_is_refused_wherever_it_would_reach_a_template() {
         (HEAD, &step("hardening", "@"), "profile", "\"strict\""),
         (server, &step("firewall", "@"), "open", "[\"ssh\", \"udp/51820\"]"),
         (server, &step("firewall", "@"), "web_from", "\"cloudflare\""),
+        (server, &step("firewall", "@"), "ssh_from", "[\"203.0.113.7\", \"2001:db8::/48\"]"),
         (server, &step("docker", "@"), "id", "\"engine\""),
     ] {
         let is_refused = |value: &str| {

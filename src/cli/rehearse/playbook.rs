@@ -72,6 +72,12 @@ pub(super) fn adapt(
                     )),
                 }
             }
+            "firewall" if table.contains_key("ssh_from") => {
+                if let Some(from) = table["ssh_from"].as_array_mut() {
+                    from.push(machines.address(1));
+                    notes.push("modelled: this machine may come in by SSH, too".to_owned());
+                }
+            }
             "proxy" if entry.answers::<ProxyAnswers>().is_ok_and(|proxy| is_proxied(playbook, proxy.on.as_str())) => {
                 notes
                     .push("modelled: certificates come from a simulated origin authority that really signs".to_owned());

@@ -49,18 +49,22 @@ pub(super) fn pages(draft: &Draft) -> Vec<Page> {
             )
             .default("yes"),
         );
-        questions.push(
-            Question::new(
-                key("mail"),
-                "mail",
-                Field::Choice(vec![
-                    Choice::new("keep", "leave records for mail as they are"),
-                    Choice::new("none", "tell the world that this domain sends no mail"),
-                ]),
-                "A domain that sends no mail should say so: then nobody can send in its name.",
-            )
-            .default("keep"),
-        );
+        let mail = Question::new(
+            key("mail"),
+            "mail",
+            Field::Choice(vec![
+                Choice::new("keep", "leave records for mail as they are"),
+                Choice::new("none", "tell the world that this domain sends no mail"),
+            ]),
+            "A domain that sends no mail should say so: then nobody can send in its name.",
+        )
+        .default("keep");
+        // Whoever is reached at the domain has mail there.
+        let zone = draft.get(DNS, "zone").or(draft.head("domain")).unwrap_or_default();
+        let has_mail = draft.head("email").is_some_and(|email| email.ends_with(&format!("@{zone}")));
+        if !has_mail || draft.answers(DNS, "mail") {
+            questions.push(mail);
+        }
     }
     vec![Page::new("dns", "DNS", "The names that lead to your server.", questions).showing(DNS)]
 }

@@ -4,6 +4,8 @@ use crate::model::draft::Draft;
 use crate::model::name::is_user_name;
 use crate::model::question::{Choice, Field, Key, Lookup, Page, Question};
 
+use crate::steps::firewall::Network;
+
 const SERVER: &str = "server";
 
 pub(super) fn pages(draft: &Draft) -> Vec<Page> {
@@ -113,7 +115,7 @@ fn access(draft: &Draft) -> Page {
             Ok(_) => Ok(()),
             Err(_) => Err("a line such as ssh-ed25519 AAAA… me@laptop".to_owned()),
         }),
-        "The public half of the key you log in with. Passwords are never allowed.",
+        "The public half of the key you log in with. Its other half never leaves your machine.",
     )
     .lookup(Lookup::PublicKeys);
     let mut questions = vec![keys];
@@ -132,5 +134,14 @@ fn access(draft: &Draft) -> Page {
             .default("deploy"),
         );
     }
-    Page::new("access", "access", "Who may log in. SSH is open to the internet, to keys only.", questions)
+    let from = Question::new(
+        Key::Step("firewall", "ssh_from"),
+        "from where",
+        Field::List(|text| Network::parse(text).map(|_| ())),
+        "Your own address or network, if it never changes: 203.0.113.7, or several with commas between. Left empty, SSH \
+         is open to the internet, for keys only; that is safe, and works from anywhere.",
+    )
+    .optional();
+    questions.push(from);
+    Page::new("access", "access", "Who may log in, and from where. Never with a password.", questions)
 }

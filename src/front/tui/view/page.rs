@@ -19,7 +19,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, form: &Form
     let look = state.look;
     let width = usize::from(area.width);
     let page = form.page();
-    let mut lines = vec![Line::styled(page.about.clone(), look.strong()), Line::from("")];
+    let about = wrap(&look.text(&page.about), width).into_iter();
+    let mut lines: Vec<Line<'_>> = about.map(|line| Line::styled(line, look.strong())).collect();
+    lines.push(Line::from(""));
     let mut cursor = None;
     for (index, field) in form.fields.iter().enumerate() {
         let here = index == form.focus;
