@@ -195,14 +195,14 @@ pub fn wanted(draft: &Draft) -> Vec<Resource> {
     all
 }
 
-/// What the step of `kind` would make with the answers of `draft`, a line each: what it is, and what it says.
-pub fn made_by(draft: &Draft, kind: &str) -> Vec<String> {
+/// What the step of `kind` would make with the answers of `draft`: addresses, each with what it says.
+pub fn made_by(draft: &Draft, kind: &str) -> Vec<(String, String)> {
     let Ok(playbook) = Playbook::parse(&draft.text()) else { return vec![] };
     let ids: Vec<&Name> = playbook.steps.iter().filter(|entry| entry.kind == kind).map(|entry| &entry.id).collect();
     let line = |resource: &Resource| {
         let values: Vec<String> =
             resource.spec.fields().into_iter().map(|(name, value)| format!("{name} {value}")).collect();
-        format!("{}: {}", resource.address, values.join(", "))
+        (resource.address.to_string(), values.join(", "))
     };
     wanted(draft).iter().filter(|resource| ids.contains(&&resource.step)).map(line).collect()
 }

@@ -63,8 +63,8 @@ pub trait Provider: Sync {
         None
     }
 
-    /// What the account holds that a person may choose from: `zone`, `organization` or `region`. `None` where there is
-    /// nothing of that sort.
+    /// What the account holds that a person may choose from: `zone`, `organization` or `region`; or wants to see: `record
+    /// ZONE`. `None` where there is nothing of that sort.
     async fn choices(&self, _doors: &Doors, _what: &str, _report: &Report) -> Option<Result<Choices, Failure>> {
         None
     }

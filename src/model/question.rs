@@ -56,17 +56,20 @@ pub struct Page {
     pub notes: Vec<(String, String)>,
     /// The step whose resources are shown as far as they can be told.
     pub shows: Option<&'static str>,
+    /// What tells which of them are there already.
+    pub there: Option<Lookup>,
 }
 
 impl Page {
     /// A page that asks `questions`.
     pub fn new(id: &'static str, title: &'static str, about: &str, questions: Vec<Question>) -> Page {
-        Page { id, title, about: about.to_owned(), questions, drops: vec![], notes: vec![], shows: None }
+        Page { id, title, about: about.to_owned(), questions, drops: vec![], notes: vec![], shows: None, there: None }
     }
 
-    /// Shows what the step `kind` will make.
-    pub fn showing(mut self, kind: &'static str) -> Page {
+    /// Shows what the step `kind` will make, and what `there` finds of it.
+    pub fn showing(mut self, kind: &'static str, there: Option<Lookup>) -> Page {
         self.shows = Some(kind);
+        self.there = there;
         self
     }
 
@@ -206,6 +209,8 @@ pub enum Lookup {
     PublicKeys,
     /// What a provider's account holds: zones, organisations, regions.
     Account(&'static str, &'static str),
+    /// The records of a provider's zone, by name.
+    Records(&'static str, String),
 }
 
 /// Choices that were looked up.

@@ -19,6 +19,7 @@ use crate::model::question::{Choice, Choices};
 use crate::model::resource::{Observed, Owned, Resource, Spec, Stock};
 use crate::providers::cloudflare::api::{API, Cf};
 use crate::providers::cloudflare::observe::{Account, ZoneInfo};
+use crate::providers::cloudflare::records::Entry;
 use crate::providers::{self, Provider};
 
 /// The provider itself.
@@ -61,6 +62,9 @@ impl Provider for Cloudflare {
     }
 
     async fn choices(&self, doors: &Doors, what: &str, report: &Report) -> Option<Result<Choices, Failure>> {
+        if let Some(zone) = what.strip_prefix("record ") {
+            return Some(records_of(Cf::new(doors, report), zone).await);
+        }
         if what != "zone" {
             return None;
         }
@@ -99,4 +103,17 @@ fn zone_of(resource: &Resource) -> Option<&str> {
         Spec::Preferences(spec) => Some(&spec.of),
         _ => None,
     }
+}
+
+/// Every record of the zone called `domain`, by its name; none where there is no such zone.
+async fn records_of(api: Cf<'_>, domain: &str) -> Result<Choices, Failure> {
+    let zones = api.list::<ZoneInfo>("/zones", &[("name", domain.to_owned())]).await?;
+    let mut all = Vec::new();
+    if let Some(zone) = zones.iter().find(|zone| zone.name == domain) {
+        for entry in api.list::<Entry>(&format!("/zones/{}/dns_records", zone.id), &[]).await? {
+            let content = entry.content();
+            all.push(Choice { value: entry.name, cells: vec![entry.kind, content], usable: true });
+        }
+    }
+    Ok(Choices { columns: vec!["type", "content"], all, source: "read now".into() })
 }

@@ -22,7 +22,7 @@ fn playbook(more: &str) -> String {
     )
 }
 
-async fn zone_id(world: &World) -> String {
+pub(crate) async fn zone_id(world: &World) -> String {
     ask(world, "cloudflare", "GET", "/zones", None).await.1["result"][0]["id"].as_str().unwrap().to_owned()
 }
 
@@ -38,7 +38,7 @@ async fn zone(world: &World) -> Vec<String> {
 }
 
 /// Posts a record that is somebody else's.
-async fn stranger(world: &World, record: Value) {
+pub(crate) async fn stranger(world: &World, record: Value) {
     let path = format!("/zones/{}/dns_records", zone_id(world).await);
     let (status, body) = ask(world, "cloudflare", "POST", &path, Some(record)).await;
     assert_eq!(status, 200, "{body}");

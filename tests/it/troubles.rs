@@ -1,7 +1,10 @@
 use std::time::Duration;
 
+use landfall::rehearsal::clouds::Ground;
 use landfall::rehearsal::faults::{Fault, Trouble};
+use serde_json::json;
 
+use crate::cloudflare::stranger;
 use crate::newcomer::{home_with_key, walk};
 use crate::stage::TYPED;
 use crate::terminal::{CONTROL_C, CONTROL_T, CONTROL_U, ENTER, PAGE_DOWN, TAB, Terminal};
@@ -149,4 +152,30 @@ async fn a_plan_that_is_sold_out_while_one_reads_is_told_by_name() {
         terminal.see("cx23 cannot be ordered in fsn1 now");
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_the_zone_already_is_shown_beside_what_will_be_written() {
+    let world = World::of(&["cloudflare"], Ground { domains: vec!["acme.dev".into()], ..ground() }).await;
+    for (name, content) in [("app.acme.dev", "198.51.100.9"), ("elsewhere.acme.dev", "198.51.100.10")] {
+        stranger(&world, json!({ "type": "A", "name": name, "content": content, "ttl": 1 })).await;
+    }
+    let (url, token) =
+        (world.served("cloudflare").url.clone(), world.secrets.0.lock().unwrap()["cloudflare-token"].clone());
+    beside(move || {
+        let variables = [("LANDFALL_CLOUDFLARE_URL", url.as_str()), ("CLOUDFLARE_API_TOKEN", token.as_str())];
+        let (_home, mut terminal) = at("DNS", &variables);
+        terminal.resize(120, 40);
+        terminal.press(TAB);
+        terminal.see("acme.dev active");
+        terminal.see("what is there already under these names: = app.acme.dev A 198.51.100.9");
+        terminal.see("what will be written, where it is not there already:");
+        assert!(!terminal.screen().contains("elsewhere"), "records of other names are nobody's business here");
+    })
+    .await;
+    let wrote = |exchange: &landfall::rehearsal::serve::Exchange| {
+        exchange.request.method != "GET" && exchange.request.token.is_some()
+    };
+    let written = world.served("cloudflare").exchanges().into_iter().filter(wrote).count();
+    assert_eq!(written, 0, "looking writes nothing");
 }

@@ -26,7 +26,7 @@ use crate::model::event::{Event, FailureView, Progress, Report, VERSION, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
 use crate::model::playbook::Playbook;
-use crate::model::question::Lookup;
+use crate::model::question::{Choices, Lookup};
 use crate::model::secret::Secret;
 use crate::providers;
 use crate::text::duration;
@@ -274,16 +274,19 @@ impl Desk {
         provider.catalog(&doors, &self.report()).await.transpose()
     }
 
-    async fn look(&self, lookup: &Lookup) -> Result<Option<crate::model::question::Choices>, Failure> {
+    async fn look(&self, lookup: &Lookup) -> Result<Option<Choices>, Failure> {
         match lookup {
             Lookup::PublicKeys => Ok(Some(lookups::public_keys())),
-            Lookup::Account(provider, what) => {
-                let Some(doors) = self.doors_for(provider)? else { return Ok(None) };
-                let Some(provider) = providers::find(provider) else { return Ok(None) };
-                provider.choices(&doors, what, &self.report()).await.transpose()
-            }
+            Lookup::Account(provider, what) => self.choices(provider, what).await,
+            Lookup::Records(provider, zone) => self.choices(provider, &format!("record {zone}")).await,
             _ => Ok(None),
         }
+    }
+
+    async fn choices(&self, provider: &str, what: &str) -> Result<Option<Choices>, Failure> {
+        let Some(doors) = self.doors_for(provider)? else { return Ok(None) };
+        let Some(provider) = providers::find(provider) else { return Ok(None) };
+        provider.choices(&doors, what, &self.report()).await.transpose()
     }
 
     fn missing(&self, path: &Path) -> Result<Vec<Missing>, Failure> {

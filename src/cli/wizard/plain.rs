@@ -134,7 +134,7 @@ fn choices(question: &Question, priced: &[Priced]) -> Choices {
             of(provider).map(|priced| menu::plans(priced, place)).unwrap_or_default()
         }
         Some(Lookup::PublicKeys) => lookups::public_keys(),
-        Some(Lookup::Account(..)) | None => Choices::default(),
+        Some(Lookup::Account(..) | Lookup::Records(..)) | None => Choices::default(),
     };
     match &question.field {
         Field::Choice(own) => Choices { all: own.clone(), ..Choices::default() },

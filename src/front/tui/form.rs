@@ -346,7 +346,7 @@ impl Form {
 
     /// What the page wants to know from an account or this machine.
     pub fn lookups(&self) -> Vec<Lookup> {
-        self.fields.iter().filter_map(|field| field.question.lookup.clone()).collect()
+        self.fields.iter().filter_map(|field| field.question.lookup.clone()).chain(self.page().there).collect()
     }
 
     /// The account whose token would tell this page more.

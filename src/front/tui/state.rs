@@ -276,7 +276,7 @@ impl State {
                 let of_it = self.catalogs.iter().find(|priced| priced.catalog.provider == *provider);
                 let plans = of_it.map(|priced| menu::plans(priced, place)).unwrap_or_else(Choices::default);
                 self.lookups.insert(lookup, Found::Here(plans));
-            } else if matches!(lookup, Lookup::PublicKeys | Lookup::Account(..)) {
+            } else if matches!(lookup, Lookup::PublicKeys | Lookup::Account(..) | Lookup::Records(..)) {
                 self.lookups.insert(lookup.clone(), Found::Fetching);
                 self.orders.push(Order::Look(lookup));
             }

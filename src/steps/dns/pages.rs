@@ -66,5 +66,6 @@ pub(super) fn pages(draft: &Draft) -> Vec<Page> {
             questions.push(mail);
         }
     }
-    vec![Page::new("dns", "DNS", "The names that lead to your server.", questions).showing(DNS)]
+    let there = draft.get(DNS, "zone").map(|zone| Lookup::Records("cloudflare", zone.to_owned()));
+    vec![Page::new("dns", "DNS", "The names that lead to your server.", questions).showing(DNS, there)]
 }

@@ -166,7 +166,8 @@ impl State {
 
     /// With another token, everything that was asked of the account is asked again.
     fn forget_lookups(&mut self, account: &str) {
-        self.lookups.retain(|lookup, _| !matches!(lookup, Lookup::Account(provider, _) if *provider == account));
+        self.lookups
+            .retain(|lookup, _| !matches!(lookup, Lookup::Account(of, _) | Lookup::Records(of, _) if *of == account));
         if let Some(priced) = self.catalogs.iter_mut().find(|priced| priced.catalog.provider == account)
             && self.fetching.insert(account.to_owned())
         {

@@ -10,7 +10,7 @@ use crate::front::tui::form::{FieldState, Form, Found, lookup_trouble};
 use crate::front::tui::state::{Hit, State};
 use crate::front::tui::view::{Hits, fit, scrolled, wrap};
 use crate::interview;
-use crate::model::question::{Choices, Field, Lookup};
+use crate::model::question::{Choices, Field, Lookup, Page};
 
 /// Cells of the labels.
 const LABEL: usize = 19;
@@ -87,18 +87,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, form: &Form
             wrap(&look.text(text), width.saturating_sub(2)).into_iter().map(|line| Line::from(format!("  {line}"))),
         );
     }
-    let made = page.shows.map(|kind| interview::made_by(&form.scratch, kind)).unwrap_or_default();
-    if !made.is_empty() {
-        if !list.is_empty() {
-            list.push(Line::from(""));
-        }
-        list.push(Line::styled("what will be written, where it is not there already:", look.strong()));
-        for line in &made {
-            for (index, part) in wrap(&look.text(line), width.saturating_sub(4)).into_iter().enumerate() {
-                list.push(Line::from(format!("{} {part}", if index == 0 { "+" } else { "   " })));
-            }
-        }
+    let made = made(state, form, &page, width);
+    if !made.is_empty() && !list.is_empty() {
+        list.push(Line::from(""));
     }
+    list.extend(made);
     if list.is_empty() {
         return;
     }
@@ -111,6 +104,35 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, form: &Form
             hits.push((Rect { y: rest.y + (row - first) as u16, height: 1, ..rest }, Hit::Choice(index)));
         }
     }
+}
+
+/// What is there already under the names the page's step will write, and what it will write.
+fn made(state: &State, form: &Form, page: &Page, width: usize) -> Vec<Line<'static>> {
+    let look = state.look;
+    let made = page.shows.map(|kind| interview::made_by(&form.scratch, kind)).unwrap_or_default();
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    let mut say = |head: &'static str, sign: &str, texts: Vec<String>| {
+        lines.push(Line::styled(head, look.strong()));
+        for text in texts {
+            for (index, part) in wrap(&look.text(&text), width.saturating_sub(4)).into_iter().enumerate() {
+                lines.push(Line::from(format!("{} {part}", if index == 0 { sign } else { "   " })));
+            }
+        }
+    };
+    if let Some(Found::Here(found)) = page.there.as_ref().and_then(|there| state.lookups.get(there)) {
+        let same = |name: &str| made.iter().any(|(address, _)| address.split('/').any(|part| part == name));
+        let there = found.all.iter().filter(|record| same(&record.value));
+        let there: Vec<String> = there.map(|record| format!("{} {}", record.value, record.cells.join(" "))).collect();
+        match there.is_empty() {
+            true => say("nothing is there yet under these names", "=", vec![]),
+            false => say("what is there already under these names:", "=", there),
+        }
+    }
+    if !made.is_empty() {
+        let texts = made.iter().map(|(address, says)| format!("{address}: {says}")).collect();
+        say("what will be written, where it is not there already:", "+", texts);
+    }
+    lines
 }
 
 /// What a field shows in `room` cells, and where the cursor is in it.
