@@ -60,23 +60,23 @@ pub(crate) fn walk(terminal: &mut Terminal, typed: &[(&str, &str)], end: &str) -
     (answers, by_hand)
 }
 
-/// Answers the prompts of the plain wizard. Gives how many answers that took, and how many of them were typed.
-fn walk_plain(terminal: &mut Terminal, typed: &[(&str, &str)]) -> (usize, usize) {
+/// Answers the prompts of the plain wizard until the one called `end`. Gives how many answers that took, and how many of
+/// them were typed.
+pub(crate) fn walk_plain(terminal: &mut Terminal, typed: &[(&str, &str)], end: &str) -> (usize, usize) {
     let (mut answers, mut by_hand) = (0, 0);
     let mut last = String::new();
     loop {
         let prompt = terminal.until("the next prompt", |screen| {
-            let line = screen.lines().rev().find(|line| !line.trim().is_empty())?;
-            let asked = line.strip_prefix("? ")?;
+            let asked = screen.lines().rev().find_map(|line| line.strip_prefix("? "))?;
             let label = asked.split([':', '?']).next()?.to_owned();
             (label != last).then_some(label)
         });
+        if prompt == end {
+            return (answers, by_hand);
+        }
         if let Some((_, text)) = typed.iter().find(|(ask, _)| *ask == prompt) {
             terminal.press(text);
             by_hand += 1;
-        }
-        if prompt == "what now" {
-            return (answers, by_hand);
         }
         answers += 1;
         terminal.press(ENTER);
@@ -110,7 +110,7 @@ fn a_newcomer_comes_to_a_finished_rehearsal_on_the_full_screen_and_line_by_line(
         std::fs::copy(home.path().join(file), other.path().join(file)).unwrap();
     }
     let mut plain = Terminal::start(other.path(), &["--plain"], &[]);
-    let (answers_plain, typed_plain) = walk_plain(&mut plain, TYPED);
+    let (answers_plain, typed_plain) = walk_plain(&mut plain, TYPED, "what now");
     plain.press(ENTER);
     plain.within(LONG, "the end of the rehearsal", |screen| screen.contains("rehearse: passed").then_some(()));
     assert_eq!(plain.ended(), 0);

@@ -5,7 +5,7 @@ use landfall::rehearsal::faults::{Fault, Trouble};
 use serde_json::json;
 
 use crate::cloudflare::stranger;
-use crate::newcomer::{home_with_key, walk};
+use crate::newcomer::{home_with_key, walk, walk_plain};
 use crate::stage::TYPED;
 use crate::terminal::{CONTROL_C, CONTROL_T, CONTROL_U, ENTER, PAGE_DOWN, TAB, Terminal};
 use crate::world::{World, ground};
@@ -171,6 +171,11 @@ async fn what_is_in_the_zone_already_is_shown_beside_what_will_be_written() {
         terminal.see("what is there already under these names: = app.acme.dev A 198.51.100.9");
         terminal.see("what will be written, where it is not there already:");
         assert!(!terminal.screen().contains("elsewhere"), "records of other names are nobody's business here");
+
+        let home = home_with_key();
+        let mut plain = Terminal::start(home.path(), &["--plain"], &variables);
+        walk_plain(&mut plain, TYPED, "zone");
+        plain.see("acme.dev active");
     })
     .await;
     let wrote = |exchange: &landfall::rehearsal::serve::Exchange| {

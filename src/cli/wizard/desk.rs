@@ -83,6 +83,11 @@ impl Desk {
         let _ = self.news.send(news);
     }
 
+    /// This is the playbook in hand.
+    pub(super) fn is_at(&self, path: PathBuf) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
+    }
+
     fn path(&self) -> PathBuf {
         let at = self.at.lock().unwrap_or_else(PoisonError::into_inner).clone();
         at.unwrap_or_else(|| PathBuf::from("landfall.toml"))
@@ -90,7 +95,7 @@ impl Desk {
 
     async fn carry_out(&self, order: Order) {
         match order {
-            Order::At(path) => *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(path),
+            Order::At(path) => self.is_at(path),
             Order::Catalog(provider) => {
                 let result = self.catalog(&provider).await.map_err(|failure| FailureView::from(&failure));
                 self.tell(News::Catalog(provider, result));
@@ -274,7 +279,8 @@ impl Desk {
         provider.catalog(&doors, &self.report()).await.transpose()
     }
 
-    async fn look(&self, lookup: &Lookup) -> Result<Option<Choices>, Failure> {
+    /// Looks up what an account or this machine holds; `None` where there is no token.
+    pub(super) async fn look(&self, lookup: &Lookup) -> Result<Option<Choices>, Failure> {
         match lookup {
             Lookup::PublicKeys => Ok(Some(lookups::public_keys())),
             Lookup::Account(provider, what) => self.choices(provider, what).await,

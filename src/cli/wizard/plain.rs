@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::Settings;
+use crate::cli::wizard::desk::Desk;
 use crate::cli::wizard::{Disk, given, lookups, playbooks_here};
 use crate::cli::{Consent, go, rehearse};
 use crate::engine::Goal;
@@ -59,7 +60,10 @@ pub fn plain(settings: &Settings, file: Option<PathBuf>, set: &[String]) -> Resu
         }
         let mut at = 0;
         while let Some(question) = interview::questions(&draft, page.id).get(at).cloned() {
-            let choices = choices(&question, &priced);
+            let choices = match (&question.lookup, interactive) {
+                (Some(lookup @ Lookup::Account(..)), true) => looked_up(settings, path.as_deref(), lookup)?,
+                _ => choices(&question, &priced),
+            };
             let typed = match (given.of(&question), interactive) {
                 (Some(typed), _) => typed.to_owned(),
                 (None, true) => ask::question(&question, &choices, &draft)?,
@@ -122,6 +126,24 @@ fn catalogs() -> Result<Vec<Priced>, Failure> {
         catalog: dated.catalog,
     };
     Ok(dated.into_iter().map(priced).collect())
+}
+
+/// What an account holds to choose from; nothing where there is no token, or nobody answers, which is told.
+fn looked_up(settings: &Settings, path: Option<&Path>, lookup: &Lookup) -> Result<Choices, Failure> {
+    let (news, heard) = std::sync::mpsc::channel();
+    let desk = Desk::open(settings.clone(), news)?;
+    if let Some(path) = path {
+        desk.is_at(path.to_owned());
+    }
+    let found = go::runtime()?.block_on(desk.look(lookup));
+    drop(heard);
+    Ok(match found {
+        Ok(found) => found.unwrap_or_default(),
+        Err(failure) => {
+            front::complain(&format!("  ! {failure}: type the answer instead\n"));
+            Choices::default()
+        }
+    })
 }
 
 /// What there is to choose from.
