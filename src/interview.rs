@@ -120,16 +120,24 @@ fn add_step(draft: &mut Draft, kind: &'static str) {
     }
 }
 
-/// Finishes a page whose answers are all in the draft: takes out what means nothing beside them, adds the steps that
-/// come along, and notes which page is next.
-pub fn finish(draft: &mut Draft, id: &str) {
+/// Finishes a page whose answers are all in the draft, which was `before` it: takes out what means nothing beside them,
+/// lets answers that were defaults follow what they were made of, adds the steps that come along with new ones and takes
+/// away those that came along with old ones, and notes which page is next.
+pub fn finish(draft: &mut Draft, before: &Draft, id: &str) {
     let all = pages(draft);
     let Some(at) = all.iter().position(|page| page.id == id) else { return };
     for (kind, key) in &all[at].drops {
         draft.drop(kind, key);
     }
-    for step in STEPS.iter().filter(|step| step.comes_along(draft)).map(|step| step.kind()).collect::<Vec<_>>() {
-        add_step(draft, step);
+    follow(draft, before, at);
+    for step in STEPS {
+        let (now, then) = (step.comes_along(draft), step.comes_along(before));
+        // What somebody left out of a finished playbook stays out.
+        if now && (!then || before.goes_on.is_some()) {
+            add_step(draft, step.kind());
+        } else if then && !now {
+            draft.remove_step(step.kind());
+        }
     }
     for step in STEPS {
         if let Some(key) = step.named_server(draft)
@@ -148,6 +156,20 @@ pub fn finish(draft: &mut Draft, id: &str) {
     }
 }
 
+/// Answers behind the page `at` that are what was offered for them before, and would be offered otherwise now, follow: a
+/// host name under the domain, a place of the provider, the address of the database.
+fn follow(draft: &mut Draft, before: &Draft, at: usize) {
+    let old: Vec<Question> = pages(before).into_iter().flat_map(|page| page.questions).collect();
+    let new = pages(draft).into_iter().skip(at + 1).flat_map(|page| page.questions);
+    for question in new.collect::<Vec<_>>() {
+        let Some(was) = old.iter().find(|old| old.key == question.key) else { continue };
+        let is_old_default = was.default.is_some() && draft.answer(&question) == was.default;
+        if is_old_default && was.default != question.default && (question.default.is_some() || question.optional) {
+            let _ = answer(draft, &question, "");
+        }
+    }
+}
+
 /// What is wrong with the answers of `page` as the steps themselves see it, by question.
 pub fn problems(draft: &Draft, page: &Page) -> Vec<(usize, String)> {
     let text = draft.text();
@@ -161,6 +183,15 @@ pub fn problems(draft: &Draft, page: &Page) -> Vec<(usize, String)> {
         });
         if let Some(index) = asked {
             found.push((index, in_words(&problem)));
+        }
+    }
+    for (index, question) in page.questions.iter().enumerate() {
+        let typed = draft.answer(question).filter(|_| matches!(question.field, Field::Variables)).unwrap_or_default();
+        let named = typed.split_whitespace().filter_map(|pair| pair.split_once("=output:")?.1.split_once('.'));
+        for (step, _) in named {
+            if !playbook.steps.iter().any(|entry| entry.id.as_str() == step) {
+                found.push((index, format!("there is no step `{step}` whose output could be taken")));
+            }
         }
     }
     found

@@ -5,13 +5,14 @@ fn walk(given: &[(&str, &str)]) -> Draft {
     let given = Given::read(&given.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()).unwrap();
     let mut draft = Draft::default();
     while let Some(page) = pages(&draft).get(next_page(&draft)).cloned() {
+        let before = draft.clone();
         let mut at = 0;
         while let Some(question) = questions(&draft, page.id).get(at).cloned() {
             let typed = given.of(&question).unwrap_or_default().to_owned();
             answer(&mut draft, &question, &typed).unwrap_or_else(|why| panic!("{}: {why}", question.key.as_text()));
             at += 1;
         }
-        finish(&mut draft, page.id);
+        finish(&mut draft, &before, page.id);
     }
     draft
 }
@@ -125,13 +126,14 @@ fn every_choice_of_every_question_leads_to_a_playbook_that_can_be_planned() {
 #[test]
 fn another_provider_takes_the_answers_of_the_first_away() {
     let mut draft = walk(&solo());
+    let before = draft.clone();
     let page = pages(&draft).into_iter().find(|page| page.id == "provider").unwrap();
     answer(&mut draft, &page.questions[0], "existing").unwrap();
     for (at, typed) in [(1, "203.0.113.7"), (2, KEY)] {
         let question = questions(&draft, "provider")[at].clone();
         answer(&mut draft, &question, typed).unwrap();
     }
-    finish(&mut draft, "provider");
+    finish(&mut draft, &before, "provider");
     for gone in ["location", "size", "backups", "admin"] {
         assert!(!draft.answers("server", gone), "{gone}");
     }
@@ -186,4 +188,49 @@ fn what_the_steps_themselves_refuse_stands_under_its_question() {
     answer(&mut draft, &page.questions[index], "80").unwrap();
     let found = problems(&draft, &page);
     assert_eq!(found.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [index], "{found:?}");
+}
+
+/// Changes one answer of a finished playbook, as its page does.
+fn change(draft: &mut Draft, key: &str, typed: &str) {
+    let before = draft.clone();
+    let all = pages(draft);
+    let page = all.iter().find(|page| page.questions.iter().any(|question| question.key.as_text() == key)).unwrap();
+    let question = page.questions.iter().find(|question| question.key.as_text() == key).unwrap();
+    answer(draft, question, typed).unwrap();
+    finish(draft, &before, page.id);
+}
+
+#[test]
+fn answers_nobody_typed_follow_what_they_were_made_of() {
+    let mut draft = walk(&solo());
+    change(&mut draft, "domain", "right.dev");
+    assert_eq!((draft.get("app", "host"), draft.get("dns", "zone")), (Some("app.right.dev"), Some("right.dev")));
+    change(&mut draft, "app.host", "www.right.dev");
+    change(&mut draft, "domain", "other.dev");
+    assert_eq!(draft.get("app", "host"), Some("www.right.dev"), "what was typed stays");
+    change(&mut draft, "server.provider", "digitalocean");
+    assert_eq!(draft.get("server", "location"), Some("fra1"));
+    change(&mut draft, "database.provider", "none");
+    assert!(!draft.text().contains("DATABASE_URL"), "{}", draft.text());
+}
+
+#[test]
+fn a_finished_playbook_gets_no_step_it_never_had_and_loses_what_only_came_along() {
+    let mut draft = walk(&solo());
+    draft.remove_step("firewall");
+    change(&mut draft, "app.port", "8080");
+    assert!(!draft.has("firewall") && draft.has("proxy"));
+    change(&mut draft, "app", "none");
+    assert!(!draft.has("proxy") && !draft.has("docker"));
+    change(&mut draft, "app", "static");
+    assert!(!draft.has("firewall"));
+}
+
+#[test]
+fn an_output_of_a_step_that_is_not_there_is_told_on_its_page() {
+    let mut draft = walk(&solo());
+    change(&mut draft, "app.env", "A=output:nothing.url B=output:database.url");
+    let page = pages(&draft).into_iter().find(|page| page.id == "app").unwrap();
+    let found = problems(&draft, &page);
+    assert!(found.len() == 1 && found[0].1.contains("`nothing`"), "{found:?}");
 }

@@ -58,6 +58,7 @@ pub fn plain(settings: &Settings, file: Option<PathBuf>, set: &[String]) -> Resu
         if interactive {
             front::complain(&format!("\n{}: {}\n", page.title, page.about));
         }
+        let before = draft.clone();
         let mut at = 0;
         while let Some(question) = interview::questions(&draft, page.id).get(at).cloned() {
             let choices = match (&question.lookup, interactive) {
@@ -87,7 +88,7 @@ pub fn plain(settings: &Settings, file: Option<PathBuf>, set: &[String]) -> Resu
             }
             continue;
         }
-        interview::finish(&mut draft, page.id);
+        interview::finish(&mut draft, &before, page.id);
         let place =
             path.clone().unwrap_or_else(|| PathBuf::from(format!("{}.toml", draft.head("name").unwrap_or("landfall"))));
         save(&mut disk, Some(&place), &draft, is_new)?;

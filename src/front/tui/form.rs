@@ -35,6 +35,10 @@ pub struct FieldState {
     pub error: Option<String>,
     /// Has something been typed by hand, so that the list is filtered by it?
     pub by_hand: bool,
+    /// Does the finished playbook leave it out on purpose? Then nothing is written unless something is typed.
+    pub left_out: bool,
+    /// May what the page cannot show be replaced?
+    pub replacing: bool,
 }
 
 /// A page being filled in.
@@ -80,7 +84,7 @@ impl Form {
         while let Some(field) = form.fields.get(index) {
             let question = field.question.clone();
             let typed = field.input.value().to_owned();
-            if typed.is_empty() && question.default.is_some() {
+            if typed.is_empty() && question.default.is_some() && !field.left_out {
                 let _ = interview::answer(&mut form.scratch, &question, "");
                 form.refresh();
             }
@@ -108,12 +112,22 @@ impl Form {
                 }
                 None => {
                     let typed = interview::current(&self.scratch, &question, self.passed).unwrap_or_default();
-                    FieldState { question, input: Input::new(typed), error: None, by_hand: false }
+                    let left_out = self.leaves_out(&question);
+                    let input = Input::new(typed);
+                    FieldState { question, input, error: None, by_hand: false, left_out, replacing: false }
                 }
             };
             self.fields.push(field);
         }
         self.focus = self.focus.min(self.fields.len().saturating_sub(1));
+    }
+
+    /// Was the question there when the page was answered, and has it no answer in the playbook?
+    fn leaves_out(&self, question: &Question) -> bool {
+        let needless = question.optional || question.default.is_some();
+        let asked = || interview::questions(&self.saved, self.id).iter().any(|other| other.key == question.key);
+        let silent = self.saved.answer(question).is_none() && !self.saved.is_beyond(question);
+        self.passed && needless && silent && !question.may_remove_step() && asked()
     }
 
     /// The field with the focus.
@@ -132,6 +146,9 @@ impl Form {
 
     /// What is taken when nothing is typed.
     pub fn default_of(&self, field: &FieldState, lookups: &Lookups) -> Option<String> {
+        if field.left_out {
+            return None;
+        }
         if let Some(default) = &field.question.default {
             return Some(default.clone());
         }
@@ -208,6 +225,12 @@ impl Form {
     /// Types text into the field with the focus: a line of it, without what moves the cursor.
     pub fn type_text(&mut self, text: &str) {
         let Some(field) = self.fields.get_mut(self.focus) else { return };
+        if self.scratch.is_beyond(&field.question) && field.input.value().is_empty() && !field.replacing {
+            let why = "more stands in the playbook than fits here, and stays: change it there; or Ctrl-U, and what you \
+                       type replaces all of it";
+            field.error = Some(why.to_owned());
+            return;
+        }
         let mut line = text.trim_matches(['\n', '\r']).to_owned();
         if line.contains(['\n', '\r']) {
             field.error = Some("only one line goes in here: nothing was pasted".to_owned());
@@ -228,6 +251,12 @@ impl Form {
 
     /// Edits the field with the focus.
     pub fn edit(&mut self, request: tui_input::InputRequest) {
+        if let Some(field) = self.fields.get_mut(self.focus)
+            && request == tui_input::InputRequest::DeleteLine
+        {
+            field.replacing = true;
+            field.error = None;
+        }
         if let Some(field) = self.fields.get_mut(self.focus)
             && field.input.handle(request).is_some_and(|changed| changed.value)
         {
@@ -255,6 +284,10 @@ impl Form {
     /// Reads the field `index` into the scratch playbook. True when it is right.
     fn take(&mut self, index: usize) -> bool {
         let Some(field) = self.fields.get_mut(index) else { return false };
+        if field.left_out && field.input.value().trim().is_empty() {
+            field.error = None;
+            return true;
+        }
         match interview::answer(&mut self.scratch, &field.question, field.input.value()) {
             Ok(()) => {
                 field.error = None;
@@ -268,8 +301,25 @@ impl Form {
         }
     }
 
+    /// Where what was typed is the beginning of one choice alone, takes that.
+    fn complete(&mut self, lookups: &Lookups) {
+        let Some(field) = self.focused().filter(|field| field.by_hand) else { return };
+        let typed = field.input.value().trim().to_owned();
+        let listed = matches!(field.question.field, Field::Choice(_))
+            || matches!(field.question.lookup, Some(Lookup::Plans(..) | Lookup::Places(_)));
+        let choices = self.choices(lookups).all;
+        let mut fitting = choices.iter().filter(|choice| choice.usable && choice.value.starts_with(&typed));
+        if let (true, false, Some(one), None) = (listed, typed.is_empty(), fitting.next(), fitting.next()) {
+            let value = one.value.clone();
+            if let Some(field) = self.fields.get_mut(self.focus) {
+                field.input = Input::new(value);
+            }
+        }
+    }
+
     /// Accepts the field with the focus, and goes on to the next. True when it was the last.
     pub fn accept(&mut self, lookups: &Lookups) -> bool {
+        self.complete(lookups);
         let standing = self.standing(self.focus, lookups);
         if let Some(field) = self.fields.get_mut(self.focus)
             && field.input.value().is_empty()
@@ -340,7 +390,7 @@ impl Form {
             return None;
         }
         let mut draft = self.scratch.clone();
-        interview::finish(&mut draft, self.id);
+        interview::finish(&mut draft, &self.saved, self.id);
         Some(draft)
     }
 

@@ -143,6 +143,7 @@ fn shown(state: &State, form: &Form, field: &FieldState, here: bool, room: usize
         let text = match form.default_of(field, &state.lookups) {
             Some(default) => short(&default, &field.question.field),
             None if form.scratch.is_beyond(&field.question) => "as in the playbook".to_owned(),
+            None if field.left_out => "(not in the playbook)".to_owned(),
             None if field.question.optional => "(may stay empty)".to_owned(),
             None => String::new(),
         };
