@@ -298,7 +298,7 @@ impl Given {
     /// Reads `key=value` texts. Fails with what is wrong, such as a key that is none.
     pub fn read(texts: &[String]) -> Result<Given, String> {
         let mut all = Vec::new();
-        let known = if texts.is_empty() { BTreeSet::new() } else { known_keys() };
+        let known = if texts.is_empty() { BTreeSet::new() } else { all_keys() };
         for text in texts {
             let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form key=value"))?;
             let key = key.trim().to_owned();
@@ -375,8 +375,13 @@ impl Given {
     }
 }
 
+/// What `--set` calls every question there is, with commas between.
+pub fn known_keys() -> String {
+    all_keys().into_iter().collect::<Vec<_>>().join(", ")
+}
+
 /// What every question there is is called, whatever the other answers are.
-fn known_keys() -> BTreeSet<String> {
+fn all_keys() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     let mut all = Draft::default();
     let mut index = 0;

@@ -21,7 +21,6 @@ use crate::front::tui::run_screen::{Purpose, RunScreen};
 use crate::front::tui::state::{Screen, State};
 use crate::front::{self, Style, tui};
 use crate::interview::{self, Given};
-use crate::model::draft::Draft;
 use crate::model::failure::{Failure, Kind};
 use crate::providers::PROVIDERS;
 
@@ -73,19 +72,27 @@ fn new_state() -> State {
 }
 
 fn given(set: &[String]) -> Result<Given, Failure> {
-    Given::read(set)
-        .map_err(|why| Failure::new(Kind::Usage, format!("bad --set: {why}")).hint("write it as --set server.size=2/4"))
+    Given::read(set).map_err(|why| {
+        Failure::new(Kind::Usage, format!("bad --set: {why}"))
+            .hint(format!("write it as --set server.size=2/4; the keys are {}", interview::known_keys()))
+    })
 }
 
-/// Opens the playbook at `path`, or begins one that will be there.
+/// Opens the playbook at `path`, or begins one that will be there once its first page is finished.
 fn open(state: &mut State, path: &Path, disk: &mut Disk) -> Result<(), Failure> {
-    if path.exists() {
-        state.open(path, disk).map_err(|why| Failure::new(Kind::Playbook, why))?;
-    } else {
-        disk.save(path, &Draft::default().text(), true)?;
-        state.open(path, disk).map_err(|why| Failure::new(Kind::Failed, why))?;
+    if !path.exists() {
+        // It is written once there is something in it.
+        state.target = Some(path.to_owned());
+        state.go_to(0);
+        return Ok(());
     }
+    state.open(path, disk).map_err(|why| Failure::new(Kind::Playbook, why))?;
+    let before = state.draft.text();
     state.given.put(&mut state.draft).map_err(|why| Failure::new(Kind::Usage, why))?;
+    state.saved = state.draft.text();
+    if state.saved != before {
+        disk.save(path, &state.saved, false)?;
+    }
     let next = interview::next_page(&state.draft);
     state.go_to(next);
     Ok(())
@@ -102,7 +109,9 @@ fn run(settings: &Settings, state: State, disk: &mut Disk) -> Result<u8, Failure
     // The desk ends when nobody can give orders any more; what is under way there ends with the process.
     drop(desk);
     drop(standby);
-    ended
+    let (code, words) = ended?;
+    words.iter().for_each(|line| front::complain(&format!("{line}\n")));
+    Ok(code)
 }
 
 /// The playbooks of this folder, and of the one that comes with the program.
@@ -135,7 +144,7 @@ impl Home for Disk {
     fn save(&mut self, path: &Path, text: &str, new: bool) -> Result<(), Failure> {
         if new && path.exists() {
             return Err(Failure::new(Kind::Playbook, format!("{} is there already", path.display()))
-                .hint("open it from the first page, or choose another name"));
+                .hint(format!("`--playbook {}` goes on with it; or choose another name", path.display())));
         }
         if path.exists() {
             disk::write_in_place(path, text.as_bytes())

@@ -21,7 +21,7 @@ fn trouble(e: InquireError) -> Failure {
     match e {
         InquireError::OperationCanceled | InquireError::OperationInterrupted => {
             Failure::new(Kind::Stopped, "stopped as you asked")
-                .hint("what was answered is saved; the same command goes on")
+                .hint("every page you finished is saved; `landfall --plain --playbook FILE` goes on")
         }
         other => Failure::new(Kind::Failed, "cannot ask").because(other).hint("give answers with --set key=value"),
     }

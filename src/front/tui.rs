@@ -25,14 +25,14 @@ pub use keys::MAKE_KEY;
 const TURN: Duration = Duration::from_millis(120);
 
 /// Shows the wizard until it ends. `news` is where everything that happens comes in; keys are sent to `keys`, its other
-/// end. Gives the exit code.
+/// end. Gives the exit code, and what is to be said once the screen is gone.
 pub fn show(
     mut state: State,
     home: &mut dyn Home,
     keys: Sender<News>,
     news: &Receiver<News>,
     mut order: impl FnMut(Order),
-) -> Result<u8, Failure> {
+) -> Result<(u8, Vec<String>), Failure> {
     let trouble = |e: std::io::Error| {
         Failure::new(Kind::Failed, "cannot use this terminal")
             .because(e)
@@ -42,8 +42,15 @@ pub fn show(
     let mut watching = false;
     loop {
         let mut hits = Vec::new();
-        terminal.draw(|frame| hits = view::draw(frame, &state)).map_err(trouble)?;
+        let mut is_small = false;
+        terminal
+            .draw(|frame| {
+                is_small = view::is_too_small(frame.area());
+                hits = view::draw(frame, &state);
+            })
+            .map_err(trouble)?;
         state.hits = hits;
+        state.is_small = is_small;
         if !watching {
             // After the first frame, so that it need not wait for a thread.
             terminal::watch(keys.clone());
@@ -54,11 +61,11 @@ pub fn show(
             true => match news.recv_timeout(TURN) {
                 Ok(news) => news,
                 Err(RecvTimeoutError::Timeout) => News::Tick,
-                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+                Err(RecvTimeoutError::Disconnected) => return Ok((0, vec![])),
             },
             false => match news.recv() {
                 Ok(news) => news,
-                Err(_) => return Ok(0),
+                Err(_) => return Ok((0, vec![])),
             },
         };
         state.update(first, home);
@@ -68,7 +75,7 @@ pub fn show(
         }
         if let Some(code) = state.quit {
             state.orders.drain(..).for_each(&mut order);
-            return Ok(code);
+            return Ok((code, state.parting()));
         }
     }
 }

@@ -400,7 +400,8 @@ fn without_comment(key: &str) -> String {
 
 /// The SHA-256 fingerprint meant by `text`: itself, or that of the public key it is.
 fn fingerprint(text: &str) -> Option<String> {
-    if text.starts_with("SHA256:") {
+    // Or the whole line of `ssh-keygen -lf`: bits, fingerprint, comment, kind.
+    if let Some(text) = text.split_whitespace().find(|word| word.starts_with("SHA256:")) {
         return text.parse::<ssh_key::Fingerprint>().ok().map(|fingerprint| fingerprint.to_string());
     }
     let key = ssh_key::PublicKey::from_openssh(text).ok()?;

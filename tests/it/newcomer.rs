@@ -67,8 +67,13 @@ pub(crate) fn walk_plain(terminal: &mut Terminal, typed: &[(&str, &str)], end: &
     let mut last = String::new();
     loop {
         let prompt = terminal.until("the next prompt", |screen| {
-            let asked = screen.lines().rev().find_map(|line| line.strip_prefix("? "))?;
-            let label = asked.split([':', '?']).next()?.to_owned();
+            // The last line, or the one before it where it is longer than a line.
+            let mut lines = screen.lines().rev().filter(|line| !line.trim().is_empty());
+            let last_line = lines.next()?;
+            let above = Some(last_line).filter(|line| !line.starts_with([' ', '>', '#'])).and_then(|_| lines.next());
+            let asked = last_line.strip_prefix("? ").or_else(|| above?.strip_prefix("? "))?;
+            // Half a line may have come so far.
+            let label = asked[..asked.find([':', '?'])?].to_owned();
             (label != last).then_some(label)
         });
         if prompt == end {
@@ -80,6 +85,8 @@ pub(crate) fn walk_plain(terminal: &mut Terminal, typed: &[(&str, &str)], end: &
         }
         answers += 1;
         terminal.press(ENTER);
+        let answered = format!("> {prompt}:");
+        terminal.until("the answer to be taken", |screen| screen.contains(&answered).then_some(()));
         last = prompt;
     }
 }

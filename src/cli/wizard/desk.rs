@@ -21,7 +21,7 @@ use crate::cupboard::{disk, journal};
 use crate::doors::Doors;
 use crate::doors::http::{Http, Pace};
 use crate::engine::{Command, Goal, Run, Wishes};
-use crate::front::tui::messages::{Missing, News, NotKept, Order, PASSPHRASE, Shelf};
+use crate::front::tui::messages::{Missing, News, NotKept, Order, PASSPHRASE, Shelf, Wrong};
 use crate::model::event::{Event, FailureView, Progress, Report, VERSION, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
@@ -320,7 +320,7 @@ impl Desk {
         place: Shelf,
         passphrase: Option<Secret>,
     ) -> Result<String, NotKept> {
-        let wrong = |failure: Failure| NotKept { why: FailureView::from(&failure), locked: false };
+        let wrong = |failure: Failure| NotKept { why: FailureView::from(&failure), wrong: Wrong::Secret };
         if name == PASSPHRASE {
             lookups::tell(&self.passphrase, &value);
             let opened = self.vault().and_then(|vault| vault.names_in_file());
@@ -337,7 +337,8 @@ impl Desk {
         }
         self.put_away(name, value, place).await.map_err(|failure| {
             lookups::forget(&self.passphrase);
-            NotKept { why: FailureView::from(&failure), locked: passphrase.is_some() }
+            let wrong = if passphrase.is_some() { Wrong::Passphrase } else { Wrong::Place };
+            NotKept { why: FailureView::from(&failure), wrong }
         })?;
         Ok(said)
     }
@@ -361,9 +362,9 @@ impl Desk {
         };
         let kept = tokio::task::spawn_blocking(move || vault.keep(&name, value, Some(place))).await;
         let kept = kept.map_err(|e| Failure::new(Kind::Failed, "cannot keep it").because(e))?;
-        kept.map(|_| ()).map_err(|failure| {
-            let hint = failure.hint.clone().unwrap_or_else(|| "Tab chooses the encrypted file instead".to_owned());
-            failure.hint(hint)
+        kept.map(|_| ()).map_err(|failure| match place {
+            Place::Keyring => failure.hint("press Tab: then it is kept in an encrypted file beside the playbook"),
+            _ => failure,
         })
     }
 }

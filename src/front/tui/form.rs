@@ -361,6 +361,7 @@ impl Form {
 
     /// Reads every field, and lets the steps judge. The finished playbook, or `None` with the focus on what is wrong.
     pub fn finish(&mut self, lookups: &Lookups) -> Option<Draft> {
+        self.complete(lookups);
         let mut index = 0;
         let mut wrong = None;
         // Anew and in order, so that the same answers make the same file however they came about.

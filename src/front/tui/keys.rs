@@ -69,6 +69,10 @@ impl State {
         if control && matches!(key.code, KeyCode::Char('c' | 'q')) {
             return self.leave();
         }
+        // Nobody sees what a key would do.
+        if self.is_small {
+            return;
+        }
         if self.dialog.is_some() {
             return self.key_in_dialog(key, home);
         }
@@ -147,8 +151,7 @@ impl State {
                 self.go_to(0);
             }
             beginning => {
-                let first = self.files.first().cloned().unwrap_or_default();
-                self.dialog = Some(Dialog::Path { beginning, input: Input::new(first), error: None });
+                self.dialog = Some(Dialog::Path { beginning, input: Input::default(), error: None });
             }
         }
     }

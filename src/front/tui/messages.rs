@@ -83,8 +83,19 @@ pub struct Missing {
 pub struct NotKept {
     /// Why.
     pub why: FailureView,
-    /// Was it the passphrase of the vault file?
-    pub locked: bool,
+    /// What would have to be another.
+    pub wrong: Wrong,
+}
+
+/// What is wrong when a secret was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// The secret itself.
+    Secret,
+    /// The passphrase of the vault file.
+    Passphrase,
+    /// The place it should be kept in.
+    Place,
 }
 
 /// What happened.

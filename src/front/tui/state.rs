@@ -7,10 +7,12 @@ use jiff::Timestamp;
 
 use crate::estimate::menu::{self, Priced};
 use crate::estimate::{self, snapshot};
+use crate::front::tui::MAKE_KEY;
 use crate::front::tui::dialog::Dialog;
 use crate::front::tui::form::{Form, Found, Lookups};
 use crate::front::tui::look::Look;
 use crate::front::tui::messages::{Home, News, Order};
+use crate::front::tui::progress::totals;
 use crate::front::tui::run_screen::{Purpose, RunScreen};
 use crate::interview::{self, Given};
 use crate::model::draft::Draft;
@@ -105,6 +107,14 @@ pub struct State {
     pub draft: Draft,
     /// Where it is saved.
     pub path: Option<PathBuf>,
+    /// The text of it, as it was read or written last.
+    pub saved: String,
+    /// Has the passphrase of the vault file been typed?
+    pub is_vault_open: bool,
+    /// Is the terminal too small to show anything?
+    pub is_small: bool,
+    /// Where a new one is saved, if that was said.
+    pub target: Option<PathBuf>,
     /// The folder a new one is saved in.
     pub folder: PathBuf,
     /// The playbooks that are there.
@@ -159,6 +169,10 @@ impl State {
             dialog: None,
             draft: Draft::default(),
             path: None,
+            saved: String::new(),
+            target: None,
+            is_vault_open: false,
+            is_small: false,
             folder,
             files,
             lookups: Lookups::new(),
@@ -235,6 +249,17 @@ impl State {
             News::Event(event) => {
                 if let Screen::Run(run) = &mut self.screen {
                     run.progress.take(&event);
+                    if run.progress.asked.is_none() || run.over.is_some() {
+                        return;
+                    }
+                    // The word was given before: to stop, or by typing the name of all that shall go.
+                    if run.stopping {
+                        run.progress.asked = None;
+                        self.orders.push(Order::Decline);
+                    } else if run.purpose == Purpose::Destroy {
+                        run.progress.asked = None;
+                        self.orders.push(Order::Approve { losing_data: true });
+                    }
                 }
             }
             News::Usual(times) => self.usual = times,
@@ -367,12 +392,31 @@ impl State {
     /// Saves the page and goes on to the next.
     pub fn finish_page(&mut self, home: &mut dyn Home) {
         let Screen::Page(form) = &mut self.screen else { return };
+        let makes_key = |index: usize| form.standing(index, &self.lookups) == MAKE_KEY;
+        if (0..form.fields.len()).any(makes_key) {
+            self.orders.push(Order::MakeKey);
+            return;
+        }
         let Some(draft) = form.finish(&self.lookups) else { return };
         let id = form.id;
+        if let Some((index, why)) = self.not_sold(&draft) {
+            let Screen::Page(form) = &mut self.screen else { return };
+            form.move_to(index);
+            form.fields[index].error = Some(why);
+            return;
+        }
+        if self.was_changed_outside(home) {
+            self.message =
+                Some("the file was changed by something else: it was read anew, look at this page again".into());
+            let at = interview::pages(&self.draft).iter().position(|page| page.id == id).unwrap_or_default();
+            return self.go_to(at);
+        }
+        let Screen::Page(form) = &mut self.screen else { return };
         let new = self.path.is_none();
         let path = self
             .path
             .clone()
+            .or_else(|| self.target.clone())
             .unwrap_or_else(|| self.folder.join(format!("{}.toml", draft.head("name").unwrap_or("landfall"))));
         if let Err(failure) = home.save(&path, &draft.text(), new) {
             let view = FailureView::from(&failure);
@@ -387,10 +431,48 @@ impl State {
             return;
         }
         self.orders.push(Order::At(path.clone()));
+        let name = path.display().to_string();
+        if !self.files.contains(&name) {
+            self.files.insert(0, name);
+        }
         self.path = Some(path);
+        self.saved = draft.text();
         self.draft = draft;
         let at = interview::pages(&self.draft).iter().position(|page| page.id == id).unwrap_or_default();
         self.go_to(at + 1);
+    }
+
+    /// Does the file say something else than when it was read or written last? Then it is read anew. One that cannot be
+    /// read is written again.
+    fn was_changed_outside(&mut self, home: &mut dyn Home) -> bool {
+        let Some(text) = self.path.as_ref().and_then(|path| home.open(path).ok()) else { return false };
+        if text == self.saved {
+            return false;
+        }
+        let Ok(draft) = Draft::parse(&text) else { return false };
+        self.saved = text;
+        self.draft = draft;
+        true
+    }
+
+    /// The field of a page whose place or plan the provider does not have, and what it says.
+    fn not_sold(&self, draft: &Draft) -> Option<(usize, String)> {
+        let Screen::Page(form) = &self.screen else { return None };
+        let of = |wanted: fn(&Lookup) -> bool| {
+            form.fields.iter().position(|field| field.question.lookup.as_ref().is_some_and(wanted))
+        };
+        let (place, plan) =
+            (of(|lookup| matches!(lookup, Lookup::Places(_)))?, of(|l| matches!(l, Lookup::Plans(..)))?);
+        let provider = draft.get("server", "provider")?;
+        let priced = self.catalogs.iter().find(|priced| priced.catalog.provider == provider)?;
+        let failure = estimate::bill(&priced.catalog, &interview::wanted_for_bill(draft)).err()?;
+        let index = match &failure.message {
+            text if text.contains("no location") => place,
+            text if text.contains("no plan") => plan,
+            // What is sold out in a list some weeks old may be there again.
+            _ => return None,
+        };
+        Some((index, format!("{} ({}): choose from the list", failure.message, priced.source)))
     }
 
     /// Opens the playbook at `path`.
@@ -400,6 +482,7 @@ impl State {
             view.causes.iter().fold(view.message, |text, cause| format!("{text}: {cause}"))
         })?;
         self.draft = Draft::parse(&text).map_err(|why| format!("{} is no playbook: {why}", path.display()))?;
+        self.saved = text;
         self.path = Some(path.to_owned());
         self.orders.push(Order::At(path.to_owned()));
         Ok(())
@@ -438,6 +521,40 @@ impl State {
         self.screen = Screen::Run(Box::new(RunScreen::new(purpose)));
     }
 
+    /// What is said once the screen is gone: how it ended, what exists, and how to go on.
+    pub fn parting(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let path = self.path.as_ref().map(|path| path.display().to_string());
+        if let Screen::Run(run) = &self.screen
+            && run.purpose != Purpose::Replay
+        {
+            match (&run.progress.end, run.over) {
+                (_, None) => lines.push(
+                    "stopped in the middle: what was under way may exist, and cost money; the next run looks first"
+                        .into(),
+                ),
+                (Some(end), Some(_)) => {
+                    if let Some(failure) = &end.failure {
+                        lines.push(format!("failed: {}", failure.message));
+                        lines.extend(failure.hint.iter().map(|hint| format!("what to do: {hint}")));
+                    }
+                    if !end.exists.is_empty() {
+                        let costs = totals(&end.bill);
+                        let costs = if costs.is_empty() { costs } else { format!(", for {costs} a month") };
+                        lines.push(format!("what exists now{costs}: {}", end.exists.join(", ")));
+                    }
+                }
+                (None, Some(_)) => {}
+            }
+        }
+        if let (Some(path), false) = (path, matches!(self.screen, Screen::Done)) {
+            lines.push(format!("everything you answered is in {path}; `landfall --playbook {path}` goes on"));
+        } else if matches!(self.screen, Screen::Page(_)) {
+            lines.push("nothing was saved yet: the first page had not been finished".into());
+        }
+        lines
+    }
+
     fn run_ended(&mut self, code: u8, home: &mut dyn Home) {
         if let Screen::Run(run) = &mut self.screen {
             run.over = Some(code);
@@ -447,6 +564,7 @@ impl State {
             && let Ok(text) = home.open(&path)
             && let Ok(draft) = Draft::parse(&text)
         {
+            self.saved = text;
             self.draft = draft;
         }
     }

@@ -27,11 +27,16 @@ const WIDE: u16 = 110;
 /// What is drawn so far: where one can click.
 type Hits = Vec<(Rect, Hit)>;
 
+/// Is there no room for a page?
+pub fn is_too_small(area: Rect) -> bool {
+    area.width < LEAST.0 || area.height < LEAST.1
+}
+
 /// Draws everything. Gives where things are.
 pub fn draw(frame: &mut Frame<'_>, state: &State) -> Hits {
     let area = frame.area();
     let mut hits = Hits::new();
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+    if is_too_small(area) {
         let text = format!("landfall needs {}x{}: please make the terminal larger", LEAST.0, LEAST.1);
         let lines: Vec<Line<'_>> = wrap(&text, area.width.into()).into_iter().map(Line::from).collect();
         frame.render_widget(Paragraph::new(lines), area);

@@ -50,7 +50,8 @@ pub(super) fn pages(draft: &Draft) -> Vec<Page> {
     }
     if matches!(chosen, Some("image" | "compose")) {
         questions.push(
-            Question::new(key("port"), "port", Field::Number(1, 65535), "Where the app listens in its container.")
+            Question::new(key("port"), "port", Field::Number(1, 65535), "Where the app listens in its container; on the server it gets the same one, on the loopback address. 80 and 443 are \
+                 the proxy's.")
                 .default("3000"),
         );
     } else {

@@ -5,7 +5,7 @@ use tui_input::Input;
 
 use super::{step, type_into};
 use crate::front::tui::dialog::{Dialog, SecretDialog};
-use crate::front::tui::messages::{Home, Missing, NotKept, Order, PASSPHRASE, Shelf};
+use crate::front::tui::messages::{Home, Missing, NotKept, Order, PASSPHRASE, Shelf, Wrong};
 use crate::front::tui::run_screen::Purpose;
 use crate::front::tui::state::{Screen, State};
 use crate::model::event::FailureView;
@@ -29,7 +29,13 @@ impl State {
         };
         let shelf = home.shelf(path);
         let hint = self.token_hints.get(&account).cloned().unwrap_or_default();
-        let wanted = Missing { name: format!("{account}-token"), hint };
+        let wanted = match shelf == Shelf::File && !self.is_vault_open {
+            // It may be in there already.
+            true => {
+                Missing { name: PASSPHRASE.to_owned(), hint: "opens the encrypted file beside the playbook".to_owned() }
+            }
+            false => Missing { name: format!("{account}-token"), hint },
+        };
         self.dialog = SecretDialog::for_these(vec![wanted], shelf).map(Dialog::Secret);
     }
 
@@ -39,13 +45,19 @@ impl State {
             Some(Dialog::Path { beginning, mut input, error }) => match key.code {
                 KeyCode::Esc => {}
                 KeyCode::Up | KeyCode::Down => {
-                    let at = self.files.iter().position(|file| file == input.value());
-                    let next = at.map_or(0, |at| step(at, key.code == KeyCode::Down, self.files.len()));
+                    // Nothing typed stands for the first.
+                    let at = self.files.iter().position(|file| file == input.value()).unwrap_or(0);
+                    let next = step(at, key.code == KeyCode::Down, self.files.len());
                     let input = self.files.get(next).cloned().map_or(input, Input::new);
                     self.dialog = Some(Dialog::Path { beginning, input, error: None });
                 }
                 KeyCode::Enter => {
-                    let path = std::path::PathBuf::from(input.value().trim());
+                    let typed = Some(input.value().trim()).filter(|typed| !typed.is_empty());
+                    let Some(typed) = typed.or(self.files.first().map(String::as_str)) else {
+                        self.dialog = Some(Dialog::Path { beginning, input, error: Some("type a path".to_owned()) });
+                        return;
+                    };
+                    let path = std::path::PathBuf::from(typed);
                     match self.open(&path, home) {
                         Ok(()) => self.begin(beginning),
                         Err(why) => self.dialog = Some(Dialog::Path { beginning, input, error: Some(why) }),
@@ -81,7 +93,8 @@ impl State {
                         self.then = None;
                         return;
                     }
-                    KeyCode::Tab | KeyCode::BackTab => {
+                    KeyCode::Tab | KeyCode::BackTab if secret.wanted.name != PASSPHRASE => {
+                        secret.error = None;
                         secret.shelf = match secret.shelf {
                             Shelf::Keyring => Shelf::File,
                             Shelf::File => Shelf::Keyring,
@@ -104,17 +117,18 @@ impl State {
             secret.error = Some("nothing has been typed yet".to_owned());
             return;
         }
-        if secret.shelf == Shelf::File && !secret.opened && !secret.at_passphrase {
+        let is_passphrase = secret.wanted.name == PASSPHRASE;
+        if secret.shelf == Shelf::File && !secret.opened && !secret.at_passphrase && !is_passphrase {
             secret.at_passphrase = true;
             return;
         }
-        if secret.shelf == Shelf::File && !secret.opened && secret.passphrase.value().is_empty() {
+        if secret.shelf == Shelf::File && !secret.opened && secret.passphrase.value().is_empty() && !is_passphrase {
             secret.error = Some("the file needs a passphrase".to_owned());
             return;
         }
         secret.busy = true;
-        let passphrase =
-            (secret.shelf == Shelf::File && !secret.opened).then(|| Secret::new(secret.passphrase.value().to_owned()));
+        let passphrase = (secret.shelf == Shelf::File && !secret.opened && !is_passphrase)
+            .then(|| Secret::new(secret.passphrase.value().to_owned()));
         self.orders.push(Order::Keep {
             name: secret.wanted.name.clone(),
             value: Secret::new(secret.input.value().trim().to_owned()),
@@ -128,13 +142,14 @@ impl State {
         let Some(Dialog::Secret(mut secret)) = self.dialog.take() else { return };
         secret.busy = false;
         match result {
-            Err(NotKept { why: failure, locked }) => {
+            Err(NotKept { why: failure, wrong }) => {
                 // What was wrong is typed anew.
-                match locked {
-                    true => secret.passphrase = Input::default(),
-                    false => secret.input = Input::default(),
+                match wrong {
+                    Wrong::Secret => secret.input = Input::default(),
+                    Wrong::Passphrase => secret.passphrase = Input::default(),
+                    Wrong::Place => {}
                 }
-                secret.at_passphrase = locked;
+                secret.at_passphrase = wrong == Wrong::Passphrase;
                 let causes: String = failure.causes.iter().map(|cause| format!(": {cause}")).collect();
                 let hint = failure.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
                 secret.error = Some(format!("{}{causes}{hint}", failure.message));
@@ -142,11 +157,19 @@ impl State {
             }
             Ok(whose) => {
                 self.message = Some(whose);
-                if let (Some(path), Some(_), true) = (&self.path, self.then, secret.wanted.name == PASSPHRASE) {
-                    // Now that the file is open, one can tell what is missing.
-                    self.orders.push(Order::Missing(path.clone()));
+                if secret.wanted.name == PASSPHRASE {
+                    self.is_vault_open = true;
+                    if let (Some(path), Some(_)) = (&self.path, self.then) {
+                        // Now that the file is open, one can tell what is missing.
+                        self.orders.push(Order::Missing(path.clone()));
+                        return;
+                    }
+                    for account in self.token_hints.keys().cloned().collect::<Vec<_>>() {
+                        self.forget_lookups(&account);
+                    }
                     return;
                 }
+                self.is_vault_open |= secret.shelf == Shelf::File;
                 let account = secret.wanted.name.trim_end_matches("-token").to_owned();
                 self.forget_lookups(&account);
                 if secret.queue.is_empty() {

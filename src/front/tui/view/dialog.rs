@@ -6,7 +6,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use crate::front::tui::dialog::{Dialog, SecretDialog};
-use crate::front::tui::messages::Shelf;
+use crate::front::tui::messages::{PASSPHRASE, Shelf};
 use crate::front::tui::state::State;
 use crate::front::tui::view::{fit, wrap};
 
@@ -53,7 +53,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, dialog: &Di
                 lines.extend(wrap(&look.text(error), width).into_iter().map(|line| Line::styled(line, look.bad())));
             }
             for file in state.files.iter().take(8) {
-                let here = file == input.value();
+                let here = file == input.value() || (input.value().is_empty() && Some(file) == state.files.first());
                 let sign = if here { look.here() } else { " " };
                 lines.push(Line::from(format!("{sign} {}", fit(&look.text(file), width.saturating_sub(2)))));
             }
@@ -128,7 +128,10 @@ fn secret_lines<'a>(
         Shelf::Keyring => "kept in the system's keyring; Tab: in an encrypted file beside the playbook",
         Shelf::File => "kept in an encrypted file beside the playbook; Tab: in the system's keyring",
     };
-    lines.extend(wrap(shelf, width).into_iter().map(Line::from));
+    let is_passphrase = secret.wanted.name == PASSPHRASE;
+    if !is_passphrase {
+        lines.extend(wrap(shelf, width).into_iter().map(Line::from));
+    }
     if secret.at_passphrase {
         lines.push(Line::from("its passphrase; a new file takes this one from now on:"));
         cursor = Some((0, lines.len()));
@@ -141,6 +144,7 @@ fn secret_lines<'a>(
     if let Some(error) = &secret.error {
         lines.extend(wrap(&look.text(error), width).into_iter().map(|line| Line::styled(line, look.bad())));
     }
-    lines.push(Line::styled("Enter keep it  Esc not now", look.faint()));
+    let keys = if is_passphrase { "Enter open it  Esc not now" } else { "Enter keep it  Esc not now" };
+    lines.push(Line::styled(keys, look.faint()));
     cursor
 }

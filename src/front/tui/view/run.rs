@@ -238,6 +238,9 @@ fn foot(state: &State, run: &RunScreen, width: usize) -> Vec<Line<'static>> {
             say(&format!("what exists now{costs}: {}", end.exists.join(", ")), plain, 2);
         }
     }
+    if run.purpose == Purpose::Destroy && code == 0 {
+        say(&format!("everything that carried the name {} is gone", run.progress.playbook), look.good(), 0);
+    }
     if run.purpose == Purpose::Rehearsal {
         let passed = run.progress.probes.iter().filter(|(_, passed, _)| *passed).count();
         for (what, _, saw) in run.progress.probes.iter().filter(|(_, passed, _)| !passed) {
