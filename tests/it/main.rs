@@ -39,6 +39,8 @@ mod judges;
 mod killed;
 /// Random keys, hostile answers and changing sizes, on every page of the wizard.
 mod mashing;
+/// What people do by mistake in the wizard, and what must not come of it.
+mod mistakes;
 /// One changed word moves a server from one cloud to another.
 mod moving;
 /// A newcomer at a terminal: from `landfall` to a finished rehearsal, on the full screen and line by line.

@@ -146,7 +146,7 @@ impl Form {
 
     /// What is taken when nothing is typed.
     pub fn default_of(&self, field: &FieldState, lookups: &Lookups) -> Option<String> {
-        if field.left_out {
+        if field.left_out || self.scratch.is_beyond(&field.question) {
             return None;
         }
         if let Some(default) = &field.question.default {
