@@ -67,6 +67,13 @@ impl Draft {
         steps.iter_mut().find(|step| step.get("use").and_then(Item::as_str) == Some(kind))
     }
 
+    /// How many steps of this kind there are.
+    pub fn count(&self, kind: &str) -> usize {
+        let steps = self.document.get("step").and_then(Item::as_array_of_tables);
+        let of_it = |step: &&Table| step.get("use").and_then(Item::as_str) == Some(kind);
+        steps.map_or(0, |steps| steps.iter().filter(of_it).count())
+    }
+
     /// Is there a step of this kind?
     pub fn has(&self, kind: &str) -> bool {
         self.step(kind).is_some()

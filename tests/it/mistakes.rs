@@ -184,3 +184,15 @@ fn no_key_does_anything_that_nobody_can_see() {
     stage.control('c');
     assert!(stage.state.quit.is_some(), "leaving always works");
 }
+
+#[test]
+fn a_page_says_that_there_are_more_steps_of_its_kind() {
+    let mut stage = Stage::reviewing(COLOUR);
+    let two = file(&stage) + "\n[[step]]\nuse = \"app\"\nid = \"second\"\non = \"web\"\nstatic = \"site\"\n";
+    stage.home.files.insert("acme.toml".into(), two.clone());
+    back_to(&mut stage, "app");
+    stage.press(KeyCode::PageDown);
+    assert!(text(&stage).contains("the first of 2 steps `app`"), "{}", text(&stage));
+    stage.press(KeyCode::PageDown);
+    assert_eq!(file(&stage), two);
+}

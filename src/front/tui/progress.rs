@@ -41,6 +41,13 @@ pub struct StepRows {
     pub rows: Vec<Row>,
 }
 
+impl StepRows {
+    /// Are all its changes made?
+    pub fn is_done(&self) -> bool {
+        self.rows.iter().all(|row| matches!(row.stand, Stand::Done(_)))
+    }
+}
+
 /// A line of the log.
 #[derive(Clone, Debug)]
 pub struct Line {

@@ -21,6 +21,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, form: &Form
     let page = form.page();
     let about = wrap(&look.text(&page.about), width).into_iter();
     let mut lines: Vec<Line<'_>> = about.map(|line| Line::styled(line, look.strong())).collect();
+    let kind = page.questions.first().and_then(|question| question.key.step());
+    if let Some((kind, count @ 2..)) = kind.map(|kind| (kind, form.scratch.count(kind))) {
+        let note = format!("this is the first of {count} steps `{kind}`; the others stay as they are");
+        lines.extend(wrap(&note, width).into_iter().map(|line| Line::styled(line, look.faint())));
+    }
     lines.push(Line::from(""));
     let mut cursor = None;
     for (index, field) in form.fields.iter().enumerate() {

@@ -134,10 +134,14 @@ fn step_lines(
                 look.done()
             } else {
                 let needed = run.progress.waits_for(step);
-                let _ = match needed.is_empty() {
+                let is_next =
+                    run.progress.steps.iter().find(|other| !other.is_done()).is_some_and(|next| next.step == step.step);
+                let _ = match &run.progress.waiting {
+                    _ if run.over.is_some() && made > 0 => write!(text, "  not finished"),
                     _ if run.over.is_some() => write!(text, "  not begun"),
-                    true => write!(text, "  waits for its turn"),
-                    false => write!(text, "  waits for {}", needed.join(", ")),
+                    Some(what) if is_next => write!(text, "  waits for {what}"),
+                    _ if needed.is_empty() => write!(text, "  waits for its turn"),
+                    _ => write!(text, "  waits for {}", needed.join(", ")),
                 };
                 look.ahead()
             }
