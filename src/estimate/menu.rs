@@ -78,10 +78,10 @@ pub fn plans(priced: &Priced, place: &str) -> Choices {
     let all = offers.into_iter().map(|(plan, offer)| Choice {
         value: plan.name.clone(),
         cells: vec![
-            plan.cores.normalize().to_string(),
+            format!("{}{}", plan.cores.normalize(), if plan.arm { " ARM" } else { "" }),
             format!("{} GB", plan.memory_gb.normalize()),
             money(priced, offer.monthly),
-            if plan.arm { format!("{}, ARM", now(offer.orderable)) } else { now(offer.orderable).to_owned() },
+            now(offer.orderable).to_owned(),
             format!("{} GB", plan.disk_gb.normalize()),
         ],
         usable: offer.orderable,

@@ -96,6 +96,18 @@ fn a_terminal_that_changes_its_size_two_hundred_times_shows_the_page_still() {
 }
 
 #[test]
+fn a_key_that_comes_with_a_change_of_size_is_not_lost() {
+    let home = home_with_key();
+    let mut terminal = Terminal::start(home.path(), &[], &[]);
+    walk(&mut terminal, TYPED, "project");
+    for round in 0..30 {
+        terminal.resize(80 + 40 * (round % 2), 24);
+        terminal.press("x");
+    }
+    terminal.see(&"x".repeat(30));
+}
+
+#[test]
 fn an_existing_playbook_is_edited_in_place_and_keeps_its_comments() {
     let home = home_with_key();
     let mut terminal = Terminal::start(home.path(), &[], &[]);

@@ -218,7 +218,8 @@ impl Desk {
         })
     }
 
-    fn problems(&self, path: &Path) -> Vec<String> {
+    /// What is wrong with the whole playbook at `path`, each with its line.
+    pub(super) fn problems(&self, path: &Path) -> Vec<String> {
         let text = match disk::read_playbook(path) {
             Ok(text) => text,
             Err(failure) => return vec![failure.message],

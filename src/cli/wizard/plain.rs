@@ -97,6 +97,12 @@ pub fn plain(settings: &Settings, file: Option<PathBuf>, set: &[String]) -> Resu
     }
     let Some(path) = path else { return Ok(0) };
     front::complain(&format!("\nsaved {}\n", path.display()));
+    let (news, _heard) = std::sync::mpsc::channel();
+    let problems = Desk::open(settings.clone(), news)?.problems(&path);
+    if !problems.is_empty() {
+        let hint = format!("mend it, then `landfall --plain --playbook {}` goes on", path.display());
+        return Err(Failure::new(Kind::Playbook, problems.join("; ")).hint(hint));
+    }
     if !interactive {
         return Ok(0);
     }

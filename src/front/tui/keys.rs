@@ -299,9 +299,7 @@ impl State {
                 // The failure names the API; else the first one of the playbook is meant.
                 let message = run.progress.end.as_ref().and_then(|end| end.failure.as_ref());
                 let message = message.map(|failure| failure.message.to_lowercase()).unwrap_or_default();
-                let named = ["hetzner", "digitalocean", "cloudflare", "supabase", "neon"]
-                    .into_iter()
-                    .find(|name| message.contains(name));
+                let named = self.token_hints.keys().map(String::as_str).find(|name| message.contains(name));
                 self.ask_for_token(named.or(self.draft.get("server", "provider")).map(str::to_owned), home);
             }
         }
