@@ -548,7 +548,7 @@ impl State {
             }
         }
         if let (Some(path), false) = (path, matches!(self.screen, Screen::Done)) {
-            lines.push(format!("everything you answered is in {path}; `landfall --playbook {path}` goes on"));
+            lines.push(format!("every page you finished is in {path}; `landfall --playbook {path}` goes on"));
         } else if matches!(self.screen, Screen::Page(_)) {
             lines.push("nothing was saved yet: the first page had not been finished".into());
         }
