@@ -103,7 +103,7 @@ fn run(settings: &Settings, state: State, disk: &mut Disk) -> Result<u8, Failure
     let (orders, taken) = tokio::sync::mpsc::unbounded_channel();
     let (settings, worker) = (settings.clone(), news.clone());
     // What takes time is done beside the screen.
-    let desk = thread::spawn(move || Desk::open(settings, worker).map(|desk| desk.work(taken)));
+    let desk = thread::spawn(move || Desk::open(settings, worker).work(taken));
     let standby = programs::stand_by();
     let ended = tui::show(state, disk, news, &heard, move |order| drop(orders.send(order)));
     // The desk ends when nobody can give orders any more; what is under way there ends with the process.

@@ -111,11 +111,16 @@ pub fn read_events(state: &Path, name: &str) -> Result<(String, Vec<Event>), Fai
                 .hint(format!("say which: {}", names.join(", "))));
         }
     };
+    Ok((run.playbook.clone(), events_of(state, run)?))
+}
+
+/// The events of an earlier run; lines that were cut off are passed over.
+fn events_of(state: &Path, run: &Run) -> Result<Vec<Event>, Failure> {
     let path = state.join(&run.playbook).join("runs").join(format!("{}.jsonl", run.run));
     let file = File::open(&path)
         .map_err(|e| Failure::new(Kind::Failed, format!("cannot read {}", path.display())).because(e))?;
     let lines = BufReader::new(file).lines().map_while(Result::ok);
-    Ok((run.playbook.clone(), lines.filter_map(|line| serde_json::from_str(&line).ok()).collect()))
+    Ok(lines.filter_map(|line| serde_json::from_str(&line).ok()).collect())
 }
 
 /// How many earlier runs tell what is usual.
@@ -125,8 +130,7 @@ const RECENT: usize = 10;
 pub fn usual_times(state: &Path) -> BTreeMap<String, u64> {
     let mut times: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for run in runs(state, None).iter().rev().take(RECENT) {
-        let Ok((_, events)) = read_events(state, &run.run) else { continue };
-        for event in events {
+        for event in events_of(state, run).unwrap_or_default() {
             if let What::ChangeDone { address, took_ms } = event.event {
                 times.entry(kind_of(&address)).or_default().push(took_ms);
             }

@@ -54,15 +54,15 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn open(settings: Settings, news: Sender<News>) -> Result<Desk, Failure> {
-        Ok(Desk {
+    pub(super) fn open(settings: Settings, news: Sender<News>) -> Desk {
+        Desk {
             settings,
             news,
             passphrase: Told::default(),
             at: Mutex::default(),
             stop: Arc::default(),
             commands: Mutex::default(),
-        })
+        }
     }
 
     /// Works until nobody gives orders any more.

@@ -98,7 +98,7 @@ pub fn plain(settings: &Settings, file: Option<PathBuf>, set: &[String]) -> Resu
     let Some(path) = path else { return Ok(0) };
     front::complain(&format!("\nsaved {}\n", path.display()));
     let (news, _heard) = std::sync::mpsc::channel();
-    let problems = Desk::open(settings.clone(), news)?.problems(&path);
+    let problems = Desk::open(settings.clone(), news).problems(&path);
     if !problems.is_empty() {
         let hint = format!("mend it, then `landfall --plain --playbook {}` goes on", path.display());
         return Err(Failure::new(Kind::Playbook, problems.join("; ")).hint(hint));
@@ -138,7 +138,7 @@ fn catalogs() -> Result<Vec<Priced>, Failure> {
 /// What an account holds to choose from; nothing where there is no token, or nobody answers, which is told.
 fn looked_up(settings: &Settings, path: Option<&Path>, lookup: &Lookup) -> Result<Choices, Failure> {
     let (news, heard) = std::sync::mpsc::channel();
-    let desk = Desk::open(settings.clone(), news)?;
+    let desk = Desk::open(settings.clone(), news);
     if let Some(path) = path {
         desk.is_at(path.to_owned());
     }

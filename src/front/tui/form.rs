@@ -8,7 +8,7 @@ use crate::interview;
 use crate::model::draft::Draft;
 use crate::model::event::FailureView;
 use crate::model::failure::Kind;
-use crate::model::question::{Choice, Choices, Field, Key, LONGEST, Lookup, Page, Question};
+use crate::model::question::{Choice, Choices, Field, LONGEST, Lookup, Page, Question};
 
 /// What is known of the choices of a lookup.
 #[derive(Clone, Debug)]
@@ -317,17 +317,21 @@ impl Form {
         }
     }
 
-    /// Accepts the field with the focus, and goes on to the next. True when it was the last.
-    pub fn accept(&mut self, lookups: &Lookups) -> bool {
-        self.complete(lookups);
-        let standing = self.standing(self.focus, lookups);
-        if let Some(field) = self.fields.get_mut(self.focus)
+    /// Writes what stands in the empty field `index` into it, where its question knows no default of its own.
+    fn fill(&mut self, index: usize, lookups: &Lookups) {
+        let standing = self.standing(index, lookups);
+        if let Some(field) = self.fields.get_mut(index)
             && field.input.value().is_empty()
-            && !standing.is_empty()
             && field.question.default.is_none()
         {
             field.input = Input::new(standing);
         }
+    }
+
+    /// Accepts the field with the focus, and goes on to the next. True when it was the last.
+    pub fn accept(&mut self, lookups: &Lookups) -> bool {
+        self.complete(lookups);
+        self.fill(self.focus, lookups);
         if !self.take(self.focus) {
             let waiting = |field: &&mut FieldState| {
                 let lookup = field.question.lookup.as_ref().and_then(|lookup| lookups.get(lookup));
@@ -367,11 +371,7 @@ impl Form {
         // Anew and in order, so that the same answers make the same file however they came about.
         self.scratch = self.saved.clone();
         while index < self.fields.len() {
-            let standing = self.standing(index, lookups);
-            let field = &mut self.fields[index];
-            if field.input.value().is_empty() && field.question.default.is_none() && !standing.is_empty() {
-                field.input = Input::new(standing);
-            }
+            self.fill(index, lookups);
             if !self.take(index) {
                 wrong.get_or_insert(index);
             }
@@ -409,11 +409,6 @@ impl Form {
             "dns" => provider("dns"),
             _ => None,
         }
-    }
-
-    /// Is what stands in the name field the name of the playbook?
-    pub fn is_name(&self) -> bool {
-        self.focused().is_some_and(|field| field.question.key == Key::Head("name"))
     }
 }
 

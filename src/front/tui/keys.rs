@@ -81,7 +81,7 @@ impl State {
             return;
         }
         match &self.screen {
-            Screen::Start(_) => self.key_at_start(key, home),
+            Screen::Start(_) => self.key_at_start(key),
             Screen::Page(_) => self.key_in_page(key, home),
             Screen::Review(_) => self.key_in_review(key),
             Screen::Run(_) => self.key_in_run(key, home),
@@ -127,22 +127,22 @@ impl State {
         self.quit = Some(code);
     }
 
-    fn key_at_start(&mut self, key: KeyEvent, home: &mut dyn Home) {
+    fn key_at_start(&mut self, key: KeyEvent) {
         let Screen::Start(at) = &mut self.screen else { return };
         match key.code {
             KeyCode::Up | KeyCode::BackTab => *at = step(*at, false, Beginning::ALL.len()),
             KeyCode::Down | KeyCode::Tab => *at = step(*at, true, Beginning::ALL.len()),
             KeyCode::Char(c @ '1'..='4') => {
                 *at = c as usize - '1' as usize;
-                self.choose_beginning(home);
+                self.choose_beginning();
             }
-            KeyCode::Enter => self.choose_beginning(home),
+            KeyCode::Enter => self.choose_beginning(),
             KeyCode::Esc => self.leave(),
             _ => {}
         }
     }
 
-    fn choose_beginning(&mut self, _home: &mut dyn Home) {
+    fn choose_beginning(&mut self) {
         let Screen::Start(at) = &self.screen else { return };
         match Beginning::ALL[*at].0 {
             Beginning::New => {
@@ -383,7 +383,7 @@ impl State {
             }
             (Hit::Action(index), Screen::Start(at)) => {
                 *at = index;
-                self.choose_beginning(home);
+                self.choose_beginning();
             }
             (Hit::Action(index), Screen::Review(review)) => {
                 review.action = index;

@@ -28,7 +28,7 @@ const KEYS: &[(&str, &str)] = &[
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, dialog: &Dialog) {
     let look = state.look;
     let width = usize::from(area.width).saturating_sub(8).min(72);
-    let mut cursor: Option<(usize, usize)> = None;
+    let mut cursor: Option<usize> = None;
     let mut lines: Vec<Line<'_>> = Vec::new();
     let title;
     match dialog {
@@ -47,7 +47,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, dialog: &Di
         }
         Dialog::Path { input, error, .. } => {
             title = " which playbook? ";
-            cursor = Some((0, lines.len()));
+            cursor = Some(lines.len());
             lines.push(Line::styled(fit(&look.text(input.value()), width), look.typed()));
             if let Some(error) = error {
                 lines.extend(wrap(&look.text(error), width).into_iter().map(|line| Line::styled(line, look.bad())));
@@ -68,7 +68,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, dialog: &Di
             let text =
                 format!("Everything that carries the name `{name}` will be gone, data included. Type {name} to go on:");
             lines.extend(wrap(&text, width).into_iter().map(Line::from));
-            cursor = Some((0, lines.len()));
+            cursor = Some(lines.len());
             lines.push(Line::styled(fit(&look.text(input.value()), width), look.typed()));
             if let Some(error) = error {
                 lines.push(Line::styled(look.text(error), look.bad()));
@@ -88,7 +88,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, dialog: &Di
     frame.render_widget(Clear, place);
     frame.render_widget(block, place);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(1), ..inner };
-    if let Some((_, row)) = cursor {
+    if let Some(row) = cursor {
         let input = match dialog {
             Dialog::Path { input, .. } | Dialog::Undo { input, .. } => input,
             Dialog::Secret(secret) if secret.at_passphrase => &secret.passphrase,
@@ -101,12 +101,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, dialog: &Di
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-fn secret_lines<'a>(
-    state: &State,
-    secret: &'a SecretDialog,
-    width: usize,
-    lines: &mut Vec<Line<'a>>,
-) -> Option<(usize, usize)> {
+fn secret_lines<'a>(state: &State, secret: &'a SecretDialog, width: usize, lines: &mut Vec<Line<'a>>) -> Option<usize> {
     let look = state.look;
     let masked = |input: &tui_input::Input| look.mask().repeat(input.value().chars().count().min(width));
     let more = match secret.queue.len() {
@@ -119,7 +114,7 @@ fn secret_lines<'a>(
             wrap(&look.text(&secret.wanted.hint), width).into_iter().map(|line| Line::styled(line, look.faint())),
         );
     }
-    let mut cursor = Some((0, lines.len()));
+    let mut cursor = Some(lines.len());
     lines.push(Line::styled(
         if secret.input.value().is_empty() { " ".repeat(24) } else { masked(&secret.input) },
         look.typed(),
@@ -134,7 +129,7 @@ fn secret_lines<'a>(
     }
     if secret.at_passphrase {
         lines.push(Line::from("its passphrase; a new file takes this one from now on:"));
-        cursor = Some((0, lines.len()));
+        cursor = Some(lines.len());
         let text = if secret.passphrase.value().is_empty() { " ".repeat(24) } else { masked(&secret.passphrase) };
         lines.push(Line::styled(text, look.typed()));
     }
