@@ -1,12 +1,15 @@
 //! The command line: what was typed, and what it means.
 
 pub mod audit;
+pub mod backups;
 pub mod cost;
 pub mod go;
 pub mod load;
 pub mod login;
+pub mod recover;
 pub mod rehearse;
 pub mod secrets;
+mod show;
 pub mod simulate;
 pub mod wizard;
 
@@ -23,6 +26,7 @@ use crate::front::{self, Style};
 use crate::model::event::{Event, FailureView};
 use crate::model::failure::{Failure, Kind};
 use crate::rehearsal::clouds::APIS;
+use crate::rehearsal::faults::Rule;
 use crate::{providers, steps};
 
 /// Takes a solo developer from an empty cloud account to a production server.
@@ -66,6 +70,19 @@ struct Globals {
     endpoint: Vec<String>,
 }
 
+/// What goes wrong on purpose in the simulated clouds.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Weather {
+    /// What goes wrong: KIND@API:OPERATION:NTH, such as cut-after-effect@hetzner:servers.create, or KIND:RATE%, such as
+    /// 429:10%. Kinds are cut-before-effect, cut-after-effect, 429, 500, 503, slow, stale, revoked, read-only, and mixed;
+    /// may be repeated
+    #[arg(long, value_name = "FAULT")]
+    fault: Vec<Rule>,
+    /// What chance goes by: the same number meets the same faults
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
 #[derive(Debug, Subcommand)]
 enum Cmd {
     /// Show what would change; changes nothing
@@ -105,6 +122,31 @@ enum Cmd {
         /// Also delete volumes and the data of hosts that stay
         #[arg(long)]
         allow_data_loss: bool,
+    },
+    /// Make a backup now, on every server that has the step `backups`
+    Backup {
+        /// The playbook
+        file: PathBuf,
+    },
+    /// Prove that the newest backup comes back: restore it beside what runs, compare, and take it away again
+    Drill {
+        /// The playbook
+        file: PathBuf,
+    },
+    /// Bring everything back, data included, with nothing but the playbook, its vault file and tokens
+    ///
+    /// For the day when the server is lost, the account is, or the laptop is. Builds what is missing, restores the newest
+    /// backup before the apps start, compares it with what was backed up, and says up to which moment. What still holds
+    /// data is left as it is.
+    Recover {
+        /// The playbook
+        file: PathBuf,
+        /// Change an answer of the playbook first, such as web.provider=digitalocean; may be repeated
+        #[arg(long, value_name = "STEP.ANSWER=VALUE")]
+        set: Vec<String>,
+        /// Go ahead without asking
+        #[arg(long)]
+        yes: bool,
     },
     /// Log in to a server of the playbook, whose key is known from its provider or the playbook
     Ssh {
@@ -146,6 +188,21 @@ enum Cmd {
         /// Let what takes its time in a cloud take it here, too, instead of a moment
         #[arg(long)]
         real_time: bool,
+        /// The bad day: write data through the app, back it up, destroy the servers, the databases and what this laptop
+        /// knows, recover, and compare byte for byte. Apps of an image become stand-ins
+        #[arg(long)]
+        disaster: bool,
+        /// Recover onto another provider, such as digitalocean
+        #[arg(long, value_name = "PROVIDER", requires = "disaster", value_parser = ["hetzner", "digitalocean"])]
+        onto: Option<String>,
+        /// How much is written into the database, in megabytes
+        #[arg(long, value_name = "N", requires = "disaster", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        database_mb: u32,
+        /// How many files are written
+        #[arg(long, value_name = "N", requires = "disaster", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        files: u32,
+        #[command(flatten)]
+        weather: Weather,
     },
     /// Serve simulated clouds on the loopback address; prints a line of URLs and tokens when ready
     Simulate {
@@ -155,6 +212,8 @@ enum Cmd {
         /// Make every simulated server a real local host; needs Docker
         #[arg(long)]
         hosts: bool,
+        #[command(flatten)]
+        weather: Weather,
     },
     /// Keep, list, import and export a playbook's secrets
     Secrets {
@@ -247,16 +306,21 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let consent = Consent { yes, losing_data: allow_data_loss, wishes: Wishes::default() };
             go::go(&settings(&cli.globals)?, &file, Goal::Destroy, consent)
         }
+        Cmd::Backup { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Backup),
+        Cmd::Drill { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Drill),
+        Cmd::Recover { file, set, yes } => recover::recover(&settings(&cli.globals)?, &file, &set, yes),
         Cmd::Ssh { file, step, command } => login::login(&settings(&cli.globals)?, &file, step.as_deref(), &command),
         Cmd::Audit { file } => audit::audit(&settings(&cli.globals)?, &file),
         Cmd::Cost { file: Some(file), .. } => cost::of_playbook(&settings(&cli.globals)?, &file),
         Cmd::Cost { cpu, memory, .. } => {
             cost::of_size(&settings(&cli.globals)?, cpu.unwrap_or_default(), memory.unwrap_or_default())
         }
-        Cmd::Rehearse { file, keep, stand_ins, real_time } => {
-            rehearse::rehearse(&settings(&cli.globals)?, &file, rehearse::Wishes { keep, stand_ins, real_time })
+        Cmd::Rehearse { file, keep, stand_ins, real_time, disaster, onto, database_mb, files, weather } => {
+            let disaster = disaster.then_some(rehearse::Disaster { onto, database_mb, files });
+            let wishes = rehearse::Wishes { keep, stand_ins, real_time, disaster, weather };
+            rehearse::rehearse(&settings(&cli.globals)?, &file, &wishes)
         }
-        Cmd::Simulate { apis, hosts } => simulate::simulate(&apis, hosts),
+        Cmd::Simulate { apis, hosts, weather } => simulate::simulate(&apis, hosts, &weather),
         Cmd::Secrets { verb } => secrets::secrets(&settings(&cli.globals)?, verb),
         Cmd::Runs { playbook } => {
             list_runs(&disk::state_folder()?, playbook.as_deref(), cli.globals.json);
@@ -277,7 +341,9 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
 }
 
 fn settings(globals: &Globals) -> Result<Settings, Failure> {
-    let apis: Vec<&str> = providers::PROVIDERS.iter().filter_map(|p| p.api()).map(|api| api.name).collect();
+    let mut apis: Vec<&str> = providers::PROVIDERS.iter().filter_map(|p| p.api()).map(|api| api.name).collect();
+    // Modelled hosts, which only a rehearsal has.
+    apis.push("host");
     let mut endpoints = BTreeMap::new();
     for api in &apis {
         let variable = format!("LANDFALL_{}_URL", api.to_uppercase());

@@ -121,6 +121,9 @@ impl Run {
     /// is `run-finished`.
     pub async fn go(mut self, goal: Goal) -> Outcome {
         let teller = Teller::new(self.events.clone(), self.stop.clone());
+        if providers::host::modelled::is_asked_for(&self.doors) {
+            teller.hosts_are_modelled();
+        }
         let ended = self.go_to(goal, &teller).await;
         let (changes, failure) = match ended {
             Ok(Reached { changes, failure }) => (changes, failure),

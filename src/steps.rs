@@ -1,6 +1,7 @@
 //! Steps: pure functions from answers to the resources we want. A new step is one file and one line.
 
 pub mod app;
+pub mod backups;
 pub mod check;
 pub mod database;
 pub mod dns;
@@ -74,6 +75,7 @@ pub static STEPS: &[&dyn Step] = &[
     &firewall::FirewallStep,
     &docker::DockerStep,
     &database::DatabaseStep,
+    &backups::BackupsStep,
     &app::AppStep,
     &proxy::ProxyStep,
     &dns::DnsStep,

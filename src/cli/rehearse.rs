@@ -1,5 +1,6 @@
 //! `landfall rehearse`: the whole run against simulated clouds and real local hosts, and what came of it.
 
+mod disaster;
 mod playbook;
 
 use std::fmt::Write as _;
@@ -9,29 +10,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cli::go::{self, listen_for_stop, refuse, run, runtime, wait_for_signal};
 use crate::cli::load::{Cupboard, Loaded, Refused, check, load};
-use crate::cli::rehearse::playbook::{Rehearsed, adapt};
+use crate::cli::rehearse::playbook::{Rehearsed, Site, adapt};
+use crate::cli::show::Show;
 use crate::cli::simulate::{cannot_simulate, open_databases, open_hosts};
-use crate::cli::{Consent, Settings};
+use crate::cli::{Consent, Settings, Weather};
 use crate::cupboard::disk;
 use crate::cupboard::lockline::LockLine;
 use crate::cupboard::vault::memory::Memory;
 use crate::engine::{Goal, Outcome};
-use crate::front::{self, Style};
-use crate::model::event::{BillLine, Event, FailureView, VERSION, What};
+use crate::front;
+use crate::model::event::What;
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
-use crate::rehearsal::clouds::{Clouds, Ground};
+use crate::rehearsal::clouds::{APIS, Clouds, Ground};
 use crate::rehearsal::hetzner::{FAST, REAL};
 use crate::rehearsal::machines::{LocalHosts, Machines, StandIn};
+use crate::rehearsal::storage::Storage;
 use crate::steps;
-use crate::text::duration;
 
 /// How a rehearsal shall be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// Leave everything up at the end.
     pub keep: bool,
@@ -39,11 +40,26 @@ pub struct Wishes {
     pub stand_ins: bool,
     /// Let what takes its time in a cloud take it here, too.
     pub real_time: bool,
+    /// Lose everything, and bring it back.
+    pub disaster: Option<Disaster>,
+    /// What goes wrong in the simulated clouds during the first apply.
+    pub weather: Weather,
+}
+
+/// How bad the day shall be.
+#[derive(Clone, Debug)]
+pub struct Disaster {
+    /// The provider that everything is brought back at; `None` for the same.
+    pub onto: Option<String>,
+    /// How much is written into the database, in megabytes.
+    pub database_mb: u32,
+    /// How many files are written.
+    pub files: u32,
 }
 
 /// Rehearses the playbook at `path`: apply, apply again, check, look at it from outside, destroy, and see
 /// that nothing is left. Gives the exit code.
-pub fn rehearse(settings: &Settings, path: &Path, wishes: Wishes) -> Result<u8, Failure> {
+pub fn rehearse(settings: &Settings, path: &Path, wishes: &Wishes) -> Result<u8, Failure> {
     let original = match load(path) {
         Ok(loaded) => loaded,
         Err(refused) => return Ok(refuse(settings.style, refused)),
@@ -60,10 +76,10 @@ pub async fn rehearsal(
     settings: &Settings,
     path: &Path,
     original: &Loaded,
-    wishes: Wishes,
+    wishes: &Wishes,
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
-    let mut show = Show::new(settings);
+    let mut show = Show::new(settings, None);
     let playbook = original.playbook.name.to_string();
     show.tell(What::RunStarted { command: "rehearse".into(), playbook, run: None });
     let stage = Stage::set(settings, path, original, wishes, &mut show).await?;
@@ -78,7 +94,7 @@ pub async fn rehearsal(
 }
 
 /// Everything a rehearsal plays with.
-struct Stage {
+pub(super) struct Stage {
     settings: Settings,
     /// The playbook as it is rehearsed, where its lock line is written.
     copy: PathBuf,
@@ -86,6 +102,8 @@ struct Stage {
     cupboard: Cupboard,
     clouds: Clouds,
     machines: Arc<LocalHosts>,
+    /// Where backups go.
+    storage: Option<Storage>,
     existing: Vec<i64>,
     folder: TempDir,
 }
@@ -96,14 +114,20 @@ impl Stage {
         settings: &Settings,
         path: &Path,
         original: &Loaded,
-        wishes: Wishes,
+        wishes: &Wishes,
         show: &mut Show,
     ) -> Result<Stage, Failure> {
         let stand_ins = choose_stand_ins(original, wishes, show).await;
         let systems = playbook::systems(&original.playbook);
         let machines = open_hosts(stand_ins, &systems, |text| show.tell(What::Note { text })).await?;
         let machines = Arc::new(machines);
-        let apis = playbook::apis(&original.playbook);
+        let mut apis = playbook::apis(&original.playbook);
+        let onto = wishes.disaster.as_ref().and_then(|disaster| disaster.onto.as_deref());
+        apis.extend(APIS.iter().copied().filter(|api| Some(*api) == onto && !apis.contains(api)).collect::<Vec<_>>());
+        let storage = match original.playbook.steps.iter().any(|entry| entry.kind == "backups") {
+            true => Some(Storage::open(&machines.address(1)).await.map_err(cannot_simulate)?),
+            false => None,
+        };
         let ground = Ground {
             machines: Some(machines.clone() as Arc<dyn Machines>),
             pace: if wishes.real_time { REAL } else { FAST },
@@ -111,6 +135,7 @@ impl Stage {
             // This machine, as the hosts see it.
             databases: open_databases(&apis, vec![machines.address(1)]).await?,
             organizations: playbook::organizations(&original.playbook),
+            storage: storage.as_ref().map(|storage| storage.folder().to_owned()),
             keep: false,
         };
         let clouds = Clouds::open(&apis, &ground).await.map_err(cannot_simulate)?;
@@ -118,7 +143,8 @@ impl Stage {
 
         let text = disk::read_playbook(path)?;
         let key_file = folder.path().join("key");
-        let Rehearsed { text, births, notes } = adapt(&text, &original.playbook, &key_file, &*machines)?;
+        let Rehearsed { text, births, notes } =
+            adapt(&text, &original.playbook, &key_file, &*machines, storage.as_ref())?;
         for note in notes {
             show.tell(What::Note { text: note });
         }
@@ -138,15 +164,19 @@ impl Stage {
         disk::write_whole(&copy, text.as_bytes())?;
         let tokens = clouds.tokens().into_iter();
         let tokens = tokens.filter_map(|(api, token)| Some((Name::parse(&format!("{api}-token"))?, token)));
+        let opens = storage.iter().flat_map(|storage| playbook::keys_of_storage(&original.playbook, storage));
         let cupboard = Cupboard {
-            keys: Arc::new(Memory::over(original.cupboard.keys.clone(), tokens)),
+            keys: Arc::new(Memory::over(original.cupboard.keys.clone(), tokens.chain(opens))),
             references: Arc::new(LockLine::of(&copy, &text)),
         };
-        Ok(Stage { settings, copy, path: path.to_owned(), cupboard, clouds, machines, existing, folder })
+        Ok(Stage { settings, copy, path: path.to_owned(), cupboard, clouds, machines, storage, existing, folder })
     }
 
-    async fn play(&self, show: &mut Show, stop: &Arc<AtomicBool>, wishes: Wishes) -> Result<(), Failure> {
-        let applied = self.part(show, "apply", Goal::Apply, stop).await?;
+    async fn play(&self, show: &mut Show, stop: &Arc<AtomicBool>, wishes: &Wishes) -> Result<(), Failure> {
+        if let Some(disaster) = &wishes.disaster {
+            return self.disaster(show, stop, disaster).await;
+        }
+        let applied = self.apply_in(&wishes.weather, show, stop).await?;
         show.bill = applied.bill;
         show.chain = applied.chain;
         let again = self.part(show, "apply again", Goal::Apply, stop).await?;
@@ -158,6 +188,11 @@ impl Stage {
         if wishes.keep {
             return self.wait(show).await;
         }
+        self.leave_nothing(show, stop).await
+    }
+
+    /// Takes everything away, and looks whether something is left.
+    async fn leave_nothing(&self, show: &mut Show, stop: &Arc<AtomicBool>) -> Result<(), Failure> {
         self.part(show, "destroy", Goal::Destroy, stop).await?;
         let held = self.clouds.holds();
         show.probe("what the simulated clouds hold", held.is_empty(), list(&held))?;
@@ -174,6 +209,33 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         show.probe("containers and volumes left", left.is_empty(), list(&left))
+    }
+
+    /// The first apply, in this weather. Where it ends badly, the weather turns good, and the same command goes on.
+    async fn apply_in(&self, weather: &Weather, show: &mut Show, stop: &Arc<AtomicBool>) -> Result<Outcome, Failure> {
+        if weather.fault.is_empty() {
+            return self.part(show, "apply", Goal::Apply, stop).await;
+        }
+        self.clouds.weather(&weather.fault, weather.seed);
+        show.tell(What::Note { text: format!("faults on purpose, by the seed {}", weather.seed) });
+        let ended = self.part(show, "apply with faults", Goal::Apply, stop).await;
+        let met = crate::text::count(self.clouds.faults_met(), "fault");
+        self.clouds.weather(&[], weather.seed);
+        // As a new token would be.
+        self.clouds.accept_tokens_again();
+        match ended {
+            Ok(outcome) => {
+                show.tell(What::Note { text: format!("{met} met, and everything was made all the same") });
+                Ok(outcome)
+            }
+            Err(failure) if failure.kind == Kind::Stopped => Err(failure),
+            Err(failure) => {
+                show.tell(What::Note {
+                    text: format!("{met} met: {failure}. No more faults: the same command goes on"),
+                });
+                self.part(show, "apply without faults", Goal::Apply, stop).await
+            }
+        }
     }
 
     /// One run of the engine, as the command itself would do it.
@@ -200,7 +262,9 @@ impl Stage {
 
     fn load(&self) -> Result<Loaded, Failure> {
         // Where the original is, because the files it names are beside it.
-        check(&self.path, &disk::read_playbook(&self.copy)?).map_err(|refused| {
+        let loaded = check(&self.path, &disk::read_playbook(&self.copy)?);
+        let loaded = loaded.map(|loaded| Loaded { cupboard: self.cupboard.clone(), ..loaded });
+        loaded.map_err(|refused| {
             let failure = Failure::new(Kind::Failed, "the playbook cannot be adapted to a rehearsal");
             match refused {
                 Refused::Unread(cause) => failure.because(cause),
@@ -221,23 +285,8 @@ impl Stage {
     async fn look_from_outside(&self, show: &mut Show) -> Result<(), Failure> {
         let loaded = self.load()?;
         for site in playbook::sites(&loaded.playbook) {
-            let address = match site.address {
-                Some(address) => address,
-                None => self.address_of(&format!("{}-{}", loaded.playbook.name, site.server)).unwrap_or_default(),
-            };
-            let authority = self.folder.path().join("authority.crt");
-            let root = match self.clouds.cloudflare.as_ref().filter(|_| site.proxied) {
-                Some(cloudflare) => cloudflare.origin_root().to_owned(),
-                None => {
-                    // Caddy's own authority, from the host itself: the certificate is verified like any other.
-                    let path = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt";
-                    let root = self.machines.read(&address, path).await;
-                    root.map_err(|why| Failure::new(Kind::Failed, "cannot read Caddy's root certificate").because(why))?
-                }
-            };
-            std::fs::write(&authority, root)
-                .map_err(|e| Failure::new(Kind::Failed, "cannot write a file").because(e))?;
-
+            let address = self.address_of_site(&loaded.playbook.name, &site);
+            let authority = self.authority(&site, &address).await?;
             let url = format!("https://{}/", site.host);
             let engine = self.machines.engine_used();
             let page = engine.fetch(&url, &site.host, &address, &authority).await.unwrap_or_else(|why| why);
@@ -258,6 +307,42 @@ impl Stage {
         Ok(())
     }
 
+    /// The address of the server a site is on.
+    fn address_of_site(&self, playbook: &Name, site: &Site) -> String {
+        let made = || self.address_of(&format!("{playbook}-{}", site.server));
+        site.address.clone().or_else(made).unwrap_or_default()
+    }
+
+    /// A file with the certificate of the authority that visitors of `site` must trust.
+    async fn authority(&self, site: &Site, address: &str) -> Result<PathBuf, Failure> {
+        let root = match self.clouds.cloudflare.as_ref().filter(|_| site.proxied) {
+            Some(cloudflare) => cloudflare.origin_root().to_owned(),
+            None => {
+                // Caddy's own authority, from the host itself: the certificate is verified like any other.
+                let path = "/var/lib/caddy/.local/share/caddy/pki/authorities/local/root.crt";
+                let root = self.machines.read(address, path).await;
+                root.map_err(|why| Failure::new(Kind::Failed, "cannot read Caddy's root certificate").because(why))?
+            }
+        };
+        let path = self.folder.path().join("authority.crt");
+        std::fs::write(&path, root).map_err(|e| Failure::new(Kind::Failed, "cannot write a file").because(e))?;
+        Ok(path)
+    }
+
+    /// Runs SQL in the database of the step `database`, past everything. Gives what it prints, unaligned.
+    async fn sql(&self, playbook: &str, database: &str, address: &str, sql: &str) -> Result<String, String> {
+        let name = format!("{playbook}-{database}");
+        match (&self.clouds.supabase, &self.clouds.neon) {
+            (Some(supabase), _) => supabase.sql(&name, sql).await,
+            (None, Some(neon)) => neon.sql(&name, sql).await,
+            (None, None) => {
+                let container = format!("{playbook}_{database}-postgres-1");
+                let command = format!("docker exec {container} psql -U app -d app -q -A -t -c \"{sql}\"");
+                self.machines.run(address, &command).await
+            }
+        }
+    }
+
     /// Writes a row into the database, past everything, and has the app's stand-in read it with what it was given.
     async fn look_at_row(
         &self,
@@ -273,16 +358,7 @@ impl Stage {
             "create table if not exists landfall_rehearsal (word text); alter table landfall_rehearsal enable row level \
              security; truncate landfall_rehearsal; insert into landfall_rehearsal values ('{word}')"
         );
-        let name = format!("{playbook}-{database}");
-        let written = match (&self.clouds.supabase, &self.clouds.neon) {
-            (Some(supabase), _) => supabase.sql(&name, &sql).await,
-            (None, Some(neon)) => neon.sql(&name, &sql).await,
-            (None, None) => {
-                let command =
-                    format!("docker exec {playbook}_{database}-postgres-1 psql -U app -d app -q -c \"{sql}\"");
-                self.machines.run(address, &command).await
-            }
-        };
+        let written = self.sql(playbook.as_str(), database, address, &sql).await;
         written.map_err(|why| Failure::new(Kind::Failed, "cannot write a row").because(why))?;
         let url = format!("https://{host}/cgi-bin/row");
         let engine = self.machines.engine_used();
@@ -332,11 +408,11 @@ impl Stage {
 }
 
 /// Which images must be brought, because no registry serves them here.
-async fn choose_stand_ins(original: &Loaded, wishes: Wishes, show: &mut Show) -> Vec<StandIn> {
+async fn choose_stand_ins(original: &Loaded, wishes: &Wishes, show: &mut Show) -> Vec<StandIn> {
     let mut chosen = Vec::new();
     let engine = LocalHosts::engine().await.ok();
     for image in steps::app::images(&original.playbook, &original.sources) {
-        let served = match (&engine, wishes.stand_ins) {
+        let served = match (&engine, wishes.stand_ins || wishes.disaster.is_some()) {
             (Some(engine), false) => engine.docker(&["manifest", "inspect", &image.image]).await.map(|_| ()),
             _ => Err("asked for".to_owned()),
         };
@@ -353,68 +429,4 @@ async fn choose_stand_ins(original: &Loaded, wishes: Wishes, show: &mut Show) ->
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
-}
-
-/// Tells how the rehearsal goes.
-struct Show {
-    style: Style,
-    listener: Option<UnboundedSender<Event>>,
-    seq: u64,
-    parts: Vec<(&'static str, Duration)>,
-    bill: Vec<BillLine>,
-    chain: Option<Duration>,
-    begun: Instant,
-    plain: front::plain::Plain,
-}
-
-impl Show {
-    fn new(settings: &Settings) -> Show {
-        let (style, listener) = (settings.style, settings.listener.clone());
-        let plain = front::plain::Plain::new(matches!(style, Style::Plain { quiet: true }));
-        Show { style, listener, seq: 0, parts: vec![], bill: vec![], chain: None, begun: Instant::now(), plain }
-    }
-
-    fn tell(&mut self, event: What) {
-        self.seq += 1;
-        let event = Event { v: VERSION, seq: self.seq, at: jiff::Timestamp::now(), event };
-        match (&self.listener, self.style) {
-            (Some(listener), _) => drop(listener.send(event)),
-            (None, Style::Json) => front::json::show(&event),
-            (None, Style::Plain { .. }) => self.plain.show(&event),
-        }
-    }
-
-    /// Tells what was looked at. Fails when it is not as it should be.
-    fn probe(&mut self, what: &str, passed: bool, saw: String) -> Result<(), Failure> {
-        self.tell(What::Probe { what: what.to_owned(), passed, saw: saw.clone() });
-        match passed {
-            true => Ok(()),
-            false => Err(Failure::new(Kind::Failed, format!("{what}: {saw}"))),
-        }
-    }
-
-    /// Tells how it all went. Gives the exit code.
-    fn end(mut self, failure: Option<Failure>) -> u8 {
-        let code = failure.as_ref().map_or(0, |failure| failure.kind.exit_code());
-        if self.style != Style::Json && self.listener.is_none() {
-            let parts: Vec<String> =
-                self.parts.iter().map(|(name, took)| format!("{name} {}", duration(*took))).collect();
-            front::print(&format!("\nrehearsed: {}\n", parts.join(", ")));
-            if let (Some(chain), Some((_, took))) = (self.chain, self.parts.first()) {
-                let ratio = took.as_secs_f64() / chain.as_secs_f64().max(0.001);
-                front::print(&format!(
-                    "what had to wait for each other in it: {}; the whole took {ratio:.2} times that\n",
-                    duration(chain)
-                ));
-            }
-            if !self.bill.is_empty() {
-                front::print(&format!("for real it {}", front::plan::render_bill(&self.bill).trim_start()));
-            }
-        }
-        let took_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let failure = failure.as_ref().map(FailureView::from);
-        let bill = std::mem::take(&mut self.bill);
-        self.tell(What::RunFinished { code, changes: 0, failure, exists: vec![], bill, took_ms });
-        code
-    }
 }

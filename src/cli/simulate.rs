@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::cli::Weather;
 use crate::cli::go::{runtime, wait_for_signal};
 use crate::front;
 use crate::model::failure::{Failure, Kind};
@@ -15,7 +16,7 @@ use crate::rehearsal::machines::{LocalHosts, Machines, StandIn};
 
 /// Serves the simulated clouds called `apis`, or all, until told to stop. With `hosts`, their servers are real local
 /// hosts.
-pub fn simulate(apis: &[String], hosts: bool) -> Result<u8, Failure> {
+pub fn simulate(apis: &[String], hosts: bool, weather: &Weather) -> Result<u8, Failure> {
     let wanted: Vec<&str> =
         APIS.iter().copied().filter(|api| apis.is_empty() || apis.iter().any(|a| a == api)).collect();
     runtime()?.block_on(async {
@@ -31,9 +32,11 @@ pub fn simulate(apis: &[String], hosts: bool) -> Result<u8, Failure> {
             domains: vec![],
             databases: open_databases(&wanted, vec![]).await?,
             organizations: vec!["acme".to_owned(), "acme-pro".to_owned()],
+            storage: None,
             keep: false,
         };
         let clouds = Clouds::open(&wanted, &ground).await.map_err(cannot_simulate)?;
+        clouds.weather(&weather.fault, weather.seed);
         let tokens = clouds.tokens();
         let mut line = json!({});
         for (api, url) in clouds.endpoints() {

@@ -137,6 +137,11 @@ impl Http {
         Http { client: OnceLock::new(), endpoints, keys, pace }
     }
 
+    /// Was the API of this name said to be somewhere else?
+    pub fn has_endpoint(&self, name: &str) -> bool {
+        self.endpoints.contains_key(name)
+    }
+
     /// How often and how long this door tries; whoever polls begins with half of its first wait.
     pub fn pace(&self) -> Pace {
         self.pace

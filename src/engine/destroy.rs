@@ -25,6 +25,7 @@ impl Run {
         let mut changes: Vec<Change> = survey
             .wanted
             .iter()
+            .filter(|want| !want.spec.outlives())
             .map(|want| absent(want, survey.seen.get(&want.address).unwrap_or(&unreached)))
             .filter(|change| !change.is_keep())
             .collect();

@@ -34,18 +34,37 @@ pub(super) struct Survey {
     pub seen: BTreeMap<Address, Observed>,
     /// Outputs known so far.
     pub outputs: Outputs,
+    /// Has everything been looked at that can be? Before, what seems to be another thing may only be unknown yet.
+    looked: bool,
     /// What carries our mark in the clouds.
     pub owned: Vec<Owned>,
     /// What it all costs per month, net.
     pub bill: Vec<PriceLine>,
 }
 
+/// The outputs of something that is there and will be made anew.
+fn given_in_vain(resource: &Resource, seen: &Observed) -> Vec<OutputKey> {
+    match seen {
+        Observed::Present { outputs, .. } if matches!(diff(resource, seen).verb, Verb::Replace(_)) => {
+            let key = |name: &&'static str| OutputKey { step: resource.step.clone(), name: (*name).to_owned() };
+            outputs.iter().map(|(name, _)| key(name)).collect()
+        }
+        _ => vec![],
+    }
+}
+
 impl Survey {
     /// Looks at the clouds, and then at every host that is there, unless all shall go: then hosts of the
     /// clouds go with their servers and are not looked at.
     pub(super) async fn take(run: &Run, teller: &Teller, goal: Goal) -> Result<Survey, Failure> {
-        let mut survey =
-            Survey { wanted: vec![], seen: BTreeMap::new(), outputs: Outputs::new(), owned: vec![], bill: vec![] };
+        let mut survey = Survey {
+            wanted: vec![],
+            seen: BTreeMap::new(),
+            outputs: Outputs::new(),
+            looked: false,
+            owned: vec![],
+            bill: vec![],
+        };
         survey.work_out(run)?;
         if goal == Goal::Apply {
             run.check_keys(&survey)?;
@@ -84,6 +103,8 @@ impl Survey {
             survey.look(run, teller, goal, |resource| again.contains(&resource.address)).await?;
             survey.work_out(run)?;
         }
+        survey.looked = true;
+        survey.work_out(run)?;
         for (address, seen) in &survey.seen {
             teller.note_existing(address, matches!(seen, Observed::Present { ours: true, .. }));
         }
@@ -93,9 +114,26 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Works out anew what is wanted, with the outputs known now.
+    /// Works out anew what is wanted, with the outputs known now. What a thing gives that will be made anew is not
+    /// known: a certificate for the key of a server that is gone must not reach the next one.
     pub(super) fn work_out(&mut self, run: &Run) -> Result<(), Failure> {
-        self.wanted = steps::desired(&run.playbook, &self.outputs, &run.sources).map_err(|problems| {
+        let mut known = self.outputs.clone();
+        loop {
+            self.work_out_with(run, &known)?;
+            let before = known.len();
+            for resource in self.wanted.iter().filter(|_| self.looked) {
+                if let Some(seen) = self.seen.get(&resource.address) {
+                    given_in_vain(resource, seen).iter().for_each(|key| drop(known.remove(key)));
+                }
+            }
+            if known.len() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    fn work_out_with(&mut self, run: &Run, outputs: &Outputs) -> Result<(), Failure> {
+        self.wanted = steps::desired(&run.playbook, outputs, &run.sources).map_err(|problems| {
             // Checked when the playbook was read; what is found only now is told all the same.
             let text: Vec<String> = problems.iter().map(|problem: &Problem| problem.message.clone()).collect();
             Failure::new(Kind::Playbook, text.join("; "))
@@ -119,7 +157,11 @@ impl Survey {
 
     /// Forgets what was seen of `resource`, because what was changed since may matter to it.
     pub(crate) fn forget(&mut self, resource: &Resource) {
-        self.seen.remove(&resource.address);
+        if let Some(seen) = self.seen.remove(&resource.address) {
+            for key in given_in_vain(resource, &seen) {
+                self.outputs.remove(&key);
+            }
+        }
     }
 
     /// What must change, in order.

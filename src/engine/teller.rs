@@ -36,6 +36,8 @@ struct Inner {
     /// How long the run took until there was a plan.
     first_look: Duration,
     chain: Option<Duration>,
+    /// Are hosts modelled? Then every line about one says so.
+    modelled: bool,
 }
 
 impl Teller {
@@ -66,12 +68,18 @@ impl Teller {
             bill: vec![],
             first_look: Duration::ZERO,
             chain: None,
+            modelled: false,
         };
         Teller { inner: Arc::new(Mutex::new(inner)), stop }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, every line about what is on a host says that it is modelled.
+    pub(super) fn hosts_are_modelled(&self) {
+        self.inner().modelled = true;
     }
 
     /// Tells that the run begins, in `journal` if there is one.
@@ -203,6 +211,7 @@ impl Teller {
 impl Inner {
     fn tell(&mut self, what: What) -> Result<(), Failure> {
         self.seq += 1;
+        let what = if self.modelled { modelled(what) } else { what };
         let event = Event { v: VERSION, seq: self.seq, at: Timestamp::now(), event: what };
         let kept = match &mut self.journal {
             Some(journal) => journal.write(&event),
@@ -212,6 +221,24 @@ impl Inner {
         let _ = self.events.send(event);
         kept
     }
+}
+
+/// The same, saying that what is on hosts is modelled.
+fn modelled(mut what: What) -> What {
+    let say = |address: &mut String| {
+        if address.starts_with("host/") {
+            address.push_str(" (modelled)");
+        }
+    };
+    match &mut what {
+        What::Planned { changes, .. } => changes.iter_mut().for_each(|change| say(&mut change.address)),
+        What::Intended { addresses } => addresses.iter_mut().for_each(say),
+        What::ChangeStarted { address } | What::ChangeDone { address, .. } | What::ChangeFailed { address, .. } => {
+            say(address)
+        }
+        _ => {}
+    }
+    what
 }
 
 fn millis(since: Instant) -> u64 {

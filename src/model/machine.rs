@@ -231,6 +231,8 @@ pub struct Command {
     pub run: Vec<String>,
     /// A path it makes; it is run again when that is gone.
     pub creates: Option<String>,
+    /// How old, in minutes, that path may become before the command is run again.
+    pub fresh_minutes: Option<u32>,
 }
 
 impl Command {

@@ -12,7 +12,7 @@ use crate::model::machine::{
 };
 use crate::model::money::PriceLine;
 use crate::model::name::Name;
-use crate::model::service::{AllowList, MadeSecret, Migrations, Preferences, Project};
+use crate::model::service::{AllowList, Bucket, MadeSecret, Migrations, Preferences, Project};
 use crate::model::tuning::{Mount, Settings, Sysctl, TimeZone};
 use crate::model::value::{OutputKey, Value};
 
@@ -115,6 +115,8 @@ pub enum Spec {
     Migrations(Migrations),
     /// A secret in the vault.
     MadeSecret(MadeSecret),
+    /// A place for objects.
+    Bucket(Bucket),
 }
 
 impl Spec {
@@ -156,6 +158,7 @@ impl Spec {
             Spec::AllowList(spec) => spec.fields(),
             Spec::Migrations(spec) => spec.fields(),
             Spec::MadeSecret(spec) => spec.fields(),
+            Spec::Bucket(spec) => spec.fields(),
         }
     }
 
@@ -175,6 +178,15 @@ impl Spec {
             Spec::Sshd(_) | Spec::Nftables(_) | Spec::KeyInUse(_) => true,
             Spec::Sysctl(sysctl) => sysctl.settings.keys().any(|key| key.starts_with("net.ip")),
             Spec::File(file) => file.path.starts_with("/etc/sudoers.d/"),
+            _ => false,
+        }
+    }
+
+    /// Does it stay when everything else is destroyed?
+    pub fn outlives(&self) -> bool {
+        match self {
+            Spec::MadeSecret(spec) => spec.outlives,
+            Spec::Bucket(_) => true,
             _ => false,
         }
     }

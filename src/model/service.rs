@@ -54,7 +54,11 @@ pub struct AllowList {
 
 impl AllowList {
     pub(super) fn fields(&self) -> Fields {
-        Fields::from([("addresses", Value::List(self.addresses.clone()))])
+        // Where the order does not matter there is only one, so that another one is no difference.
+        let mut addresses = self.addresses.clone();
+        addresses.sort_by_key(ToString::to_string);
+        addresses.dedup();
+        Fields::from([("addresses", Value::List(addresses))])
     }
 }
 
@@ -84,6 +88,24 @@ pub struct MadeSecret {
     pub name: Name,
     /// How long it is, in letters and digits.
     pub length: u16,
+    /// Does it stay when everything else is destroyed, because what it opens stays?
+    pub outlives: bool,
+}
+
+/// A place for objects, such as backups. It is made, and never deleted: what it holds is there for the day when
+/// everything else is gone.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// Its name.
+    pub name: String,
+    /// Where it shall be, as its provider calls it; only looked at when it is made.
+    pub place: Option<String>,
+}
+
+impl Bucket {
+    pub(super) fn fields(&self) -> Fields {
+        Fields::from([("name", self.name.as_str().into())])
+    }
 }
 
 impl MadeSecret {

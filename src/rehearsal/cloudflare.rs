@@ -5,6 +5,7 @@ mod records;
 mod refusal;
 mod zones;
 
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ struct State {
     account: String,
     zones: Vec<Zone>,
     certificates: Vec<Value>,
+    buckets: Vec<Value>,
+    /// Where buckets are real folders of a storage that speaks S3.
+    storage: Option<PathBuf>,
     /// Requests spent in the current five minutes, and when those began.
     spent: (u32, Option<std::time::Instant>),
 }
@@ -47,9 +51,9 @@ struct Authority {
 const RATE_LIMIT: (u32, Duration) = (1200, Duration::from_secs(300));
 
 impl Cloudflare {
-    /// An account with these zones, active already. The error says why there is no authority.
-    pub fn new(zones: &[String]) -> Result<Cloudflare, String> {
-        let mut state = State { account: made_up::hex(32), ..State::default() };
+    /// An account with these zones, active already, whose buckets are folders in `storage`. The error says why there is no authority.
+    pub fn new(zones: &[String], storage: Option<PathBuf>) -> Result<Cloudflare, String> {
+        let mut state = State { storage, account: made_up::hex(32), ..State::default() };
         for name in zones {
             let account = state.account.clone();
             state.zones.push(Zone::new(name, "active", &account));
@@ -90,6 +94,13 @@ impl Cloudflare {
                     wanted("name", &zone.name) && wanted("status", zone.status) && wanted("account.id", &zone.account)
                 });
                 page(zones.map(Zone::show).collect(), request, (5, 50, 20))
+            }
+            ("GET", ["accounts", owner, "r2", "buckets", name]) if *owner == state.account => {
+                let found = state.buckets.iter().find(|bucket| bucket["name"] == *name);
+                found.cloned().map(ok).ok_or_else(|| Refusal::new(404, 10006, "The specified bucket does not exist."))
+            }
+            ("POST", ["accounts", owner, "r2", "buckets"]) if *owner == state.account => {
+                state.create_bucket(&request.body)
             }
             ("POST", ["zones"]) => state.create_zone(&request.body),
             (_, ["zones", id, rest @ ..]) => {
@@ -196,6 +207,33 @@ impl State {
             true => Err(Refusal::new(429, 10429, "Rate limited. Please wait and try again.")),
             false => Ok(()),
         }
+    }
+
+    fn create_bucket(&mut self, body: &[u8]) -> Result<Answer, Refusal> {
+        let fields = [
+            ("name", Is::Text, true),
+            ("locationHint", Is::OneOf(&["apac", "eeur", "enam", "weur", "wnam"]), false),
+            ("storageClass", Is::OneOf(&["Standard", "InfrequentAccess"]), false),
+        ];
+        let body = read_body(body, &fields)?;
+        let name = body["name"].as_str().unwrap_or_default();
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !(3..=63).contains(&name.len()) || !name.chars().all(legal) || name.starts_with('-') || name.ends_with('-') {
+            return Err(Refusal::new(400, 10005, "The specified bucket name is not valid."));
+        }
+        if self.buckets.iter().any(|bucket| bucket["name"] == name) {
+            return Err(Refusal::new(409, 10004, "The bucket you tried to create already exists, and you own it."));
+        }
+        if let Some(storage) = &self.storage {
+            let made = std::fs::create_dir_all(storage.join(name));
+            made.map_err(|e| Refusal::new(500, 10001, format!("We encountered an internal error: {e}")))?;
+        }
+        let bucket = json!({
+            "name": name, "creation_date": jiff::Timestamp::now().to_string(),
+            "location": body.get("locationHint").cloned().unwrap_or_else(|| "weur".into()), "storage_class": "Standard",
+        });
+        self.buckets.push(bucket.clone());
+        Ok(ok(bucket))
     }
 
     fn create_zone(&mut self, body: &[u8]) -> Result<Answer, Refusal> {

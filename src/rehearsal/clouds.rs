@@ -1,14 +1,17 @@
 //! Every simulated cloud of a rehearsal, served side by side.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rehearsal::cloudflare::Cloudflare;
 use crate::rehearsal::databases::Databases;
 use crate::rehearsal::digitalocean::DigitalOcean;
+use crate::rehearsal::faults::Rule;
 use crate::rehearsal::hetzner::Hetzner;
 use crate::rehearsal::machines::Machines;
+use crate::rehearsal::modelled::ModelledHosts;
 use crate::rehearsal::neon::Neon;
 use crate::rehearsal::serve::{Served, Simulator, serve};
 use crate::rehearsal::supabase::Supabase;
@@ -27,6 +30,8 @@ pub struct Ground {
     pub domains: Vec<String>,
     /// Real PostgreSQL behind database projects, which need it.
     pub databases: Option<Arc<Databases>>,
+    /// The folder behind a storage that speaks S3.
+    pub storage: Option<PathBuf>,
     /// Organisations that are there, by name.
     pub organizations: Vec<String>,
     /// Are exchanges kept, for those who judge them?
@@ -46,6 +51,8 @@ pub struct Clouds {
     pub supabase: Option<Arc<Supabase>>,
     /// Neon, where it is simulated.
     pub neon: Option<Arc<Neon>>,
+    /// Modelled hosts, where they are asked for.
+    pub hosts: Option<Arc<ModelledHosts>>,
 }
 
 impl Clouds {
@@ -58,6 +65,7 @@ impl Clouds {
             cloudflare: None,
             supabase: None,
             neon: None,
+            hosts: None,
         };
         for name in names {
             match *name {
@@ -72,7 +80,7 @@ impl Clouds {
                     clouds.serve(digitalocean, ground).await?;
                 }
                 "cloudflare" => {
-                    let cloudflare = Arc::new(Cloudflare::new(&ground.domains)?);
+                    let cloudflare = Arc::new(Cloudflare::new(&ground.domains, ground.storage.clone())?);
                     clouds.cloudflare = Some(cloudflare.clone());
                     clouds.serve(cloudflare, ground).await?;
                 }
@@ -87,6 +95,11 @@ impl Clouds {
                     let neon = Arc::new(Neon::new(databases, ground.pace));
                     clouds.neon = Some(neon.clone());
                     clouds.serve(neon, ground).await?;
+                }
+                "host" => {
+                    let hosts = Arc::new(ModelledHosts::default());
+                    clouds.hosts = Some(hosts.clone());
+                    clouds.serve(hosts, ground).await?;
                 }
                 other => return Err(format!("there is no simulator of `{other}`")),
             }
@@ -109,6 +122,23 @@ impl Clouds {
     /// A token for each API, by the API's name.
     pub fn tokens(&self) -> BTreeMap<String, String> {
         self.served.iter().map(|(name, (_, simulator))| ((*name).to_owned(), simulator.token().to_owned())).collect()
+    }
+
+    /// From now on these faults befall every API they are about; none of them means good weather. Chance goes by `seed`.
+    pub fn weather(&self, rules: &[Rule], seed: u64) {
+        for (served, _) in self.served.values() {
+            served.faults.rule(rules.to_vec(), seed);
+        }
+    }
+
+    /// Accepts tokens again that faults took away, as new ones would be.
+    pub fn accept_tokens_again(&self) {
+        self.served.values().for_each(|(served, _)| served.accept_again());
+    }
+
+    /// How many faults were met so far, everywhere.
+    pub fn faults_met(&self) -> usize {
+        self.served.values().map(|(served, _)| served.faults.met()).sum()
     }
 
     /// The API called `name` as it is served: its faults and exchanges.

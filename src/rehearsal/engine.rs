@@ -37,7 +37,7 @@ impl Engine {
     /// certificate is in the file `authority`. Gives headers and body.
     pub async fn fetch(&self, url: &str, host: &str, address: &str, authority: &Path) -> Result<String, String> {
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--include", "--max-time", "15"]);
+        command.args(["--silent", "--show-error", "--include", "--max-time", "60"]);
         command.args(["--resolve", &format!("{host}:443:{address}"), "--resolve", &format!("{host}:80:{address}")]);
         command.arg("--cacert").arg(authority).args(["--", url]);
         run(command, vec![]).await

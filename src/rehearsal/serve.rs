@@ -13,7 +13,7 @@ use axum::response::Response;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::rehearsal::faults::{Faults, Trouble};
+use crate::rehearsal::faults::{Faults, Moment, Trouble};
 
 /// A request, taken apart.
 #[derive(Clone, Debug)]
@@ -87,6 +87,7 @@ pub struct Served {
     pub faults: Arc<Faults>,
     exchanges: Arc<Mutex<Vec<Exchange>>>,
     revoked: Arc<AtomicBool>,
+    read_only: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -96,8 +97,9 @@ impl Served {
         self.exchanges.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Accepts the token again after [`Trouble::Revoke`], as a new one would be.
+    /// Accepts the token again after [`Trouble::Revoke`] or [`Trouble::ReadOnly`], as a new one would be.
     pub fn accept_again(&self) {
+        self.read_only.store(false, Ordering::Relaxed);
         self.revoked.store(false, Ordering::Relaxed);
     }
 }
@@ -117,6 +119,8 @@ struct Shared {
     seen: Mutex<BTreeMap<String, Answer>>,
     /// Are tokens no longer accepted?
     revoked: Arc<AtomicBool>,
+    /// May tokens only read?
+    read_only: Arc<AtomicBool>,
 }
 
 /// Serves `simulator` on a free port of the loopback address. With `keep`, exchanges are kept for later.
@@ -126,6 +130,7 @@ pub async fn serve(simulator: Arc<dyn Simulator>, keep: bool) -> std::io::Result
     let faults = Arc::new(Faults::default());
     let exchanges = Arc::default();
     let revoked = Arc::new(AtomicBool::new(false));
+    let read_only = Arc::new(AtomicBool::new(false));
     let shared = Arc::new(Shared {
         simulator,
         faults: faults.clone(),
@@ -133,12 +138,13 @@ pub async fn serve(simulator: Arc<dyn Simulator>, keep: bool) -> std::io::Result
         keep,
         seen: Mutex::default(),
         revoked: Arc::clone(&revoked),
+        read_only: Arc::clone(&read_only),
     });
     let router = axum::Router::new().fallback(handle).with_state(shared);
     let task = tokio::spawn(async move {
         let _ = axum::serve(listener, router).await;
     });
-    Ok(Served { url, faults, exchanges, revoked, task })
+    Ok(Served { url, faults, exchanges, revoked, read_only, task })
 }
 
 async fn handle(
@@ -155,7 +161,11 @@ async fn handle(
     let query = parse_query(uri.query().unwrap_or_default());
     let mut request = Request { method: method.to_string(), path, query, token, body: body.to_vec() };
 
-    let trouble = shared.faults.meet(&request.method, &request.path);
+    let name = simulator.name();
+    if shared.faults.is_gone(name, &request.method, &request.path, Moment::Before) {
+        return cut();
+    }
+    let trouble = shared.faults.meet(name, &request.method, &request.path);
     match &trouble {
         Some(Trouble::CutBefore) => return cut(),
         Some(Trouble::Refuse(status, code, headers)) => {
@@ -164,10 +174,15 @@ async fn handle(
         }
         Some(Trouble::Late(delay)) => tokio::time::sleep(*delay).await,
         Some(Trouble::Revoke) => shared.revoked.store(true, Ordering::Relaxed),
+        Some(Trouble::ReadOnly) => shared.read_only.store(true, Ordering::Relaxed),
         Some(Trouble::CutAfter | Trouble::Stale) | None => {}
     }
     if shared.revoked.load(Ordering::Relaxed) {
         request.token = Some("revoked".to_owned());
+    }
+    if shared.read_only.load(Ordering::Relaxed) && request.method != "GET" {
+        let body = simulator.error("forbidden", "the token may only read");
+        return respond(Answer { status: 403, body: Some(body), headers: vec![] });
     }
     let look = format!("{} {uri}", request.method);
     if trouble == Some(Trouble::Stale)
@@ -176,6 +191,9 @@ async fn handle(
         return respond(before.clone());
     }
     let answer = simulator.answer(request.clone()).await;
+    if shared.faults.is_gone(name, &request.method, &request.path, Moment::After) {
+        return cut();
+    }
     if request.method == "GET" && shared.keep {
         shared.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(look, answer.clone());
     }

@@ -59,6 +59,10 @@ pub struct AppAnswers {
     pub capabilities: Option<Vec<String>>,
     /// May the container of an `image` write nowhere but to /tmp, /run and its volumes? Default no.
     pub read_only: Option<bool>,
+    /// Where the container of an `image` keeps what must stay, such as `["/data"]`: each becomes a volume. A compose file
+    /// says it itself.
+    #[serde(default)]
+    pub volumes: Vec<String>,
     /// Environment variables: literals, outputs or secrets.
     #[serde(default)]
     pub env: BTreeMap<String, Input>,
@@ -263,6 +267,7 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
         capabilities => answers.capabilities.clone().unwrap_or_else(|| limits::CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()),
         read_only => answers.read_only.unwrap_or(false),
         image => answers.image.clone().unwrap_or_default(),
+        volumes => answers.volumes.iter().map(|path| context! { name => volume_name(path), path }).collect::<Vec<_>>(),
     };
     let content = render(file, template, context, held)
         .map_err(|e| Problem::new(site.entry.at.clone(), format!("cannot write {file}: {e}")))?;
@@ -284,6 +289,11 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     let spec = Compose { project: project.clone(), directory: folder, files, reads, services, secrets, health };
     all.push(site.on_host(host, "compose", project, Spec::Compose(spec)));
     Ok(all)
+}
+
+/// What Compose calls the volume at `path`, which was checked.
+fn volume_name(path: &str) -> String {
+    path.trim_matches('/').replace('/', "-")
 }
 
 fn file_resource(site: &Site<'_>, host: &HostAt, path: &str, content: Value, mode: u32) -> Resource {

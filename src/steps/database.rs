@@ -207,7 +207,7 @@ impl Step for DatabaseStep {
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
         let answers: DatabaseAnswers = site.entry.answers()?;
         let password = secret(site.entry, "password")?;
-        let spec = MadeSecret { name: password.clone(), length: 32 };
+        let spec = MadeSecret { name: password.clone(), length: 32, outlives: false };
         let mut all = vec![site.in_cloud("vault", "secret", password.to_string(), Spec::MadeSecret(spec))];
         match answers.provider {
             DatabaseProvider::Supabase => all.extend(rented::supabase(site, &answers, password)?),
@@ -220,7 +220,7 @@ impl Step for DatabaseStep {
 }
 
 /// What the vault calls a secret of the step `id`; `None` when that would be too long.
-fn secret_name(id: &Name, what: &str) -> Option<Name> {
+pub(super) fn secret_name(id: &Name, what: &str) -> Option<Name> {
     Name::parse(&format!("{id}-{what}"))
 }
 

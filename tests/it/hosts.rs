@@ -90,6 +90,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
                 mark: Name::parse("once").unwrap(),
                 run: ["sh", "-c", "echo run >>/srv/log"].map(str::to_owned).into(),
                 creates: Some("/srv/log".into()),
+                fresh_minutes: None,
             }),
         ),
     ];
@@ -255,7 +256,12 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
     let half = [host.resource(
         "command",
         "half",
-        Spec::Command(Command { mark: Name::parse("half").unwrap(), run: vec!["false".into()], creates: None }),
+        Spec::Command(Command {
+            mark: Name::parse("half").unwrap(),
+            run: vec!["false".into()],
+            creates: None,
+            fresh_minutes: None,
+        }),
     )];
     carry_out(&doors, plan(&doors, &half).await).await.unwrap_err();
     assert!(host.console("cat /var/lib/landfall/made").await.contains("acme host/web/command/half"));
@@ -284,6 +290,7 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
             mark: Name::parse(name).unwrap(),
             run: ["sleep", "3"].map(str::to_owned).into(),
             creates: None,
+            fresh_minutes: None,
         })
     };
     let two = [host.resource("command", "first", slow("first")), host.resource("command", "second", slow("second"))];

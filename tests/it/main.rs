@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_types, reason = "tests start the program, and other people's, as a user would")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed, which is what it is for")]
 
+/// Backups on real local hosts: what a drill finds, and that what opens them outlives everything.
+mod backups;
 /// Bad days of a host: locks, full disks, mirrors, clocks and names that do not work.
 mod bad_days;
 /// What tests on real local hosts have in common: a bare host, and a look or a change through the provider.
@@ -12,6 +14,8 @@ mod bills;
 mod binary;
 /// A whole run on a real local host with bad luck: no secret is found where it is not meant to be.
 mod canaries;
+/// Bad days by the hundred: kills at every moment, and faults by chance, against modelled hosts.
+mod chaos;
 /// Clients written by others against our simulators.
 mod clients;
 /// The provider `cloudflare` against its simulator: what is ours, what is not, and what the two do to each other.

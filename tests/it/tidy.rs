@@ -105,6 +105,7 @@ fn secrets_are_exposed_only_where_they_are_sent_or_filled_in() {
         "src/doors/identity.rs",
         "src/doors/ssh.rs",
         "src/providers/host/kinds/files.rs",
+        "src/providers/host/modelled.rs",
         "src/providers/host.rs",
         "src/providers/supabase/account.rs",
         "src/providers/supabase/apply.rs",

@@ -7,12 +7,15 @@ use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey};
 use toml_edit::{Array, DocumentMut, value};
 
 use crate::model::failure::{Failure, Kind};
+use crate::model::name::Name;
 use crate::model::playbook::Playbook;
 use crate::model::system::System;
 use crate::model::value::Input;
 use crate::rehearsal::clouds::APIS;
 use crate::rehearsal::machines::{Arrival, Birth, Machines};
+use crate::rehearsal::storage::Storage;
 use crate::steps::app::AppAnswers;
+use crate::steps::backups::{BackupStore, BackupsAnswers};
 use crate::steps::dns::DnsAnswers;
 use crate::steps::proxy::ProxyAnswers;
 use crate::steps::server::{ServerAnswers, ServerProvider};
@@ -34,6 +37,7 @@ pub(super) fn adapt(
     playbook: &Playbook,
     key_file: &Path,
     machines: &dyn Machines,
+    storage: Option<&Storage>,
 ) -> Result<Rehearsed, Failure> {
     let trouble = |what: &str| Failure::new(Kind::Failed, what.to_owned());
     let mut document: DocumentMut =
@@ -71,6 +75,18 @@ pub(super) fn adapt(
                         cloud.as_str()
                     )),
                 }
+            }
+            "backups" => {
+                let Some(storage) = storage else { continue };
+                table["endpoint"] = value(&storage.url);
+                if entry.answers::<BackupsAnswers>().is_ok_and(|backups| backups.to == BackupStore::Sftp) {
+                    for answer in ["address", "port", "user", "host_key", "path"] {
+                        table.remove(answer);
+                    }
+                    table["to"] = value("s3");
+                    table["bucket"] = value("rehearsal");
+                }
+                notes.push("modelled: backups go to a storage on this machine that speaks S3".to_owned());
             }
             "firewall" if table.contains_key("ssh_from") => {
                 if let Some(from) = table["ssh_from"].as_array_mut() {
@@ -136,6 +152,16 @@ pub(super) fn systems(playbook: &Playbook) -> Vec<System> {
         }
     }
     systems
+}
+
+/// What the vault must hold to open `storage`: names and values.
+pub(super) fn keys_of_storage(playbook: &Playbook, storage: &Storage) -> Vec<(Name, String)> {
+    let steps = playbook.steps.iter().filter(|entry| entry.kind == "backups");
+    let keys = [("access-key", &storage.access_key), ("secret-key", &storage.secret_key)];
+    steps
+        .flat_map(|entry| keys.map(|(what, key)| Some((Name::parse(&format!("{}-{what}", entry.id))?, key.clone()))))
+        .flatten()
+        .collect()
 }
 
 /// The clouds whose simulators `playbook` needs.

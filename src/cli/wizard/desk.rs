@@ -123,8 +123,8 @@ impl Desk {
                 let settings = Settings { listener: Some(listener), ..self.settings.clone() };
                 let play = async {
                     let loaded = self.load(&path)?;
-                    let wishes = rehearse::Wishes { keep: false, stand_ins: false, real_time: false };
-                    rehearse::rehearsal(&settings, &path, &loaded, wishes, &self.stop).await
+                    let wishes = rehearse::Wishes::default();
+                    rehearse::rehearsal(&settings, &path, &loaded, &wishes, &self.stop).await
                 };
                 self.follow(heard, play).await;
             }

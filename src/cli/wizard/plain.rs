@@ -115,7 +115,7 @@ pub fn plain(settings: &Settings, file: Option<PathBuf>, set: &[String]) -> Resu
 }
 
 fn rehearse_it(settings: &Settings, path: &Path) -> Result<u8, Failure> {
-    rehearse::rehearse(settings, path, rehearse::Wishes { keep: false, stand_ins: false, real_time: false })
+    rehearse::rehearse(settings, path, &rehearse::Wishes::default())
 }
 
 fn save(disk: &mut Disk, path: Option<&Path>, draft: &Draft, new: bool) -> Result<(), Failure> {

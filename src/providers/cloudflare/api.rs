@@ -82,6 +82,16 @@ impl<'a> Cf<'a> {
         parse(self.send(&call).await?["result"].take(), path)
     }
 
+    /// Is there something at `path`?
+    pub(super) async fn is_there(self, path: &str) -> Result<bool, Failure> {
+        let reply = self.doors.http.send(&API, &Call::new(Method::Get, path), self.report).await?;
+        match reply.status {
+            200..300 => Ok(true),
+            404 => Ok(false),
+            status => Err(denied(status, &reply.body, Method::Get, path)),
+        }
+    }
+
     /// Changes or makes something. Gives its result.
     pub(super) async fn act(self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         let mut call = Call::new(method, path);
@@ -156,6 +166,7 @@ fn right_for(path: &str, method: Method) -> &'static str {
         path if path.contains("/dns_records") => "Zone, DNS, Edit",
         path if path.contains("/dnssec") => "Zone, DNS, Edit",
         path if path.contains("/settings") => "Zone, Zone Settings, Edit",
+        path if path.contains("/r2/") => "Account, Workers R2 Storage, Edit",
         path if path.starts_with("/certificates") => "Zone, SSL and Certificates, Edit",
         "/zones" if method == Method::Post => "Account, Zone, Edit (for all zones of the account)",
         "/accounts" => "Account, Account Settings, Read",

@@ -12,9 +12,9 @@ use crate::model::diff::{ReadyChange, Verb};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::model::resource::{Resource, Spec};
-use crate::model::service::Preferences;
+use crate::model::service::{Bucket, Preferences};
 use crate::providers::cloudflare::api::Cf;
-use crate::providers::cloudflare::observe::{Account, ZoneInfo};
+use crate::providers::cloudflare::observe::{Account, ZoneInfo, only_account};
 use crate::providers::cloudflare::{records, zone_of};
 
 /// How many records the free plan takes in one batch.
@@ -48,6 +48,7 @@ pub(super) async fn apply(api: Cf<'_>, changes: &[ReadyChange], report: &Report)
                 let path = format!("/zones/{}", zone_id(resource)?);
                 track(report, change, set(api, &path, resource.address.kind, spec, &change.verb)).await?;
             }
+            Spec::Bucket(spec) => track(report, change, create_bucket(api, spec)).await?,
             Spec::OriginCertificate(_) => track(report, change, certificate(api, &account, change)).await?,
             _ => {}
         }
@@ -85,21 +86,19 @@ async fn track(
 }
 
 async fn create_zone(api: Cf<'_>, domain: &str) -> Result<(), Failure> {
-    #[derive(serde::Deserialize)]
-    struct Owner {
-        id: String,
-        #[serde(default)]
-        name: String,
-    }
-    let accounts: Vec<Owner> = api.list("/accounts", &[]).await?;
-    let [account] = &accounts[..] else {
-        let names: Vec<&str> = accounts.iter().map(|account| account.name.as_str()).collect();
-        return Err(Failure::new(Kind::Human, format!("the zone {domain} is in none of the accounts the token can see"))
-            .because(format!("accounts: {}", names.join(", ")))
-            .hint("make the zone in the account it belongs to, at https://dash.cloudflare.com; or use a token for one account"));
-    };
-    let body = json!({ "name": domain, "account": { "id": account.id }, "type": "full" });
+    let account = only_account(api, &format!("the zone {domain}")).await?;
+    let body = json!({ "name": domain, "account": { "id": account }, "type": "full" });
     api.act(Method::Post, "/zones", Some(body)).await.map(|_| ())
+}
+
+/// Makes a bucket. One of that name that appeared meanwhile is as good.
+async fn create_bucket(api: Cf<'_>, spec: &Bucket) -> Result<(), Failure> {
+    let account = only_account(api, &format!("the bucket {}", spec.name)).await?;
+    let mut body = json!({ "name": spec.name });
+    if let Some(place) = &spec.place {
+        body["locationHint"] = place.as_str().into();
+    }
+    api.act(Method::Post, &format!("/accounts/{account}/r2/buckets"), Some(body)).await.map(|_| ())
 }
 
 /// Sets preferences of a zone, those that browsers remember last.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::model::dns::OriginCertificate;
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
 use crate::model::resource::{Address, Fields, Observed, Owned, Resource, Spec};
 use crate::model::service::Preferences;
@@ -59,8 +59,32 @@ pub(super) struct Domain {
     pub certificates: Vec<Certificate>,
 }
 
+/// An account as the API shows it.
+#[derive(Deserialize)]
+struct Owner {
+    id: String,
+    #[serde(default)]
+    name: String,
+}
+
+/// The one account the token can see, for what belongs to no zone.
+pub(super) async fn only_account(api: Cf<'_>, what: &str) -> Result<String, Failure> {
+    let mut accounts: Vec<Owner> = api.list("/accounts", &[]).await?;
+    match accounts.pop() {
+        Some(account) if accounts.is_empty() => Ok(account.id),
+        last => {
+            let names: Vec<String> = accounts.into_iter().chain(last).map(|account| account.name).collect();
+            Err(Failure::new(Kind::Human, format!("it is not clear in which account {what} shall be"))
+                .because(format!("accounts the token can see: {}", names.join(", ")))
+                .hint("use a token for one account; or make it yourself, at https://dash.cloudflare.com"))
+        }
+    }
+}
+
 /// What was seen of the account.
 pub(super) struct Account {
+    /// Buckets that are there, by name, with the account they are in.
+    buckets: BTreeMap<String, String>,
     /// Zones by domain.
     pub domains: BTreeMap<String, Domain>,
 }
@@ -79,7 +103,19 @@ impl Account {
             kinds.extend(["record", "origin-certificate"]);
             domains.insert(domain.to_owned(), Domain::load(api, zone, &kinds, &[]).await?);
         }
-        Ok(Account { domains })
+        let mut buckets = BTreeMap::new();
+        let mut owner = None;
+        for resource in want {
+            let Spec::Bucket(spec) = &resource.spec else { continue };
+            let account = match &owner {
+                Some(account) => account,
+                None => owner.insert(only_account(api, &format!("the bucket {}", spec.name)).await?),
+            };
+            if api.is_there(&format!("/accounts/{account}/r2/buckets/{}", spec.name)).await? {
+                buckets.insert(spec.name.clone(), account.clone());
+            }
+        }
+        Ok(Account { buckets, domains })
     }
 
     /// Looks in every zone the token can see for what carries the mark of `playbook`.
@@ -91,11 +127,20 @@ impl Account {
             let only = [("comment.exact", mark(playbook))];
             domains.insert(zone.name.clone(), Domain::load(api, zone, &kinds, &only).await?);
         }
-        Ok(Account { domains })
+        Ok(Account { buckets: BTreeMap::new(), domains })
     }
 
     /// What was seen of `resource`.
     pub(super) fn see(&self, resource: &Resource) -> Observed {
+        if let Spec::Bucket(spec) = &resource.spec {
+            return match self.buckets.get(&spec.name) {
+                Some(account) => {
+                    let fields = Fields::from([("name", spec.name.as_str().into())]);
+                    Observed::Present { fields, outputs: vec![("account", account.clone())], ours: false }
+                }
+                None => Observed::Absent,
+            };
+        }
         let Some(domain) = zone_of(resource).and_then(|zone| self.domains.get(zone)) else { return Observed::Absent };
         match &resource.spec {
             Spec::Zone(spec) => Observed::Present {

@@ -73,6 +73,8 @@ pub(super) struct Knob {
 pub(super) struct Facts {
     /// By path.
     pub stat: BTreeMap<String, Stat>,
+    /// Paths that are older than they may be.
+    pub stale: BTreeSet<String>,
     /// Digest by path.
     pub sums: BTreeMap<String, String>,
     /// Content by path.
@@ -147,6 +149,9 @@ impl Facts {
             ("stat", [mode, owner, kind, path]) => {
                 let stat = Stat { mode: format!("{mode:0>4}"), owner: (*owner).to_owned(), kind: (*kind).to_owned() };
                 self.stat.insert((*path).to_owned(), stat);
+            }
+            ("stale", _) => {
+                self.stale.insert(rest.to_owned());
             }
             ("sum", _) => {
                 if let Some((sum, path)) = rest.split_once("  ") {

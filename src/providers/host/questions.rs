@@ -20,6 +20,8 @@ pub(super) const IN_CONTAINER: &str = "systemd-detect-virt --quiet --container";
 pub(super) struct Questions {
     /// Owner, mode and type of these paths.
     pub stat: BTreeSet<String>,
+    /// Whether these files are older than so many minutes.
+    pub ages: BTreeMap<String, u32>,
     /// Digests of these files.
     pub sums: BTreeSet<String>,
     /// The content of these files, unless their digest is this one.
@@ -83,6 +85,12 @@ impl Questions {
         if !self.stat.is_empty() {
             let paths = words(&self.stat);
             out.line(format!("stat --printf='{mark}stat\\t%a\\t%U:%G\\t%F\\t%n\\n' -- {paths} >&3 2>/dev/null"));
+        }
+        for (path, minutes) in &self.ages {
+            let path = quote(path);
+            out.line(format!(
+                "[ -z \"$(find {path} -mmin +{minutes} 2>/dev/null)\" ] || printf '{mark}stale\\t%s\\n' {path} >&3"
+            ));
         }
         self.ask_sums(mark, out);
         if !self.pristine.is_empty() {

@@ -10,7 +10,7 @@ use crate::model::money::{Money, PriceLine};
 use crate::model::name::Name;
 use crate::model::rented;
 use crate::model::resource::{Address, Fields, Observed, Owned, Resource, Spec};
-use crate::model::service::{AllowList, Preferences, Project};
+use crate::model::service::{Preferences, Project};
 use crate::model::value::{Quoting, Value};
 use crate::providers::supabase::api::Supa;
 use crate::providers::supabase::apply::{check_region, organization_of};
@@ -144,7 +144,7 @@ impl<'a> Account<'a> {
             Spec::Project(spec) => self.see_project(spec, info, mark, is_up).await,
             _ if !is_up => Ok(Observed::Absent),
             Spec::Preferences(spec) => self.see_settings(spec, info).await,
-            Spec::AllowList(spec) => self.see_networks(spec, info).await,
+            Spec::AllowList(_) => self.see_networks(info).await,
             Spec::Migrations(spec) => migrations::see(self.api, spec, &info.reference).await,
             _ => Ok(Observed::Absent),
         }
@@ -239,21 +239,18 @@ impl<'a> Account<'a> {
         Ok(Observed::Present { fields, outputs: vec![], ours: false })
     }
 
-    async fn see_networks(&self, spec: &AllowList, info: &Info) -> Result<Observed, Failure> {
+    async fn see_networks(&self, info: &Info) -> Result<Observed, Failure> {
         let path = format!("/projects/{}/network-restrictions", info.reference);
         let found: Json = self.api.get(&path).await?;
         let lists = ["dbAllowedCidrs", "dbAllowedCidrsV6"].map(|key| found["config"][key].as_array().cloned());
         let mut networks: Vec<String> =
             lists.into_iter().flatten().flatten().filter_map(|cidr| cidr.as_str().map(plain)).collect();
         networks.sort();
-        let mut wanted: Vec<String> = spec.addresses.iter().map(ToString::to_string).collect();
-        wanted.sort();
-        wanted.dedup();
-        let addresses = match networks == wanted && found["status"] == "applied" {
-            true => Value::List(spec.addresses.clone()),
-            false => Value::texts(networks),
-        };
-        Ok(Observed::Present { fields: Fields::from([("addresses", addresses)]), outputs: vec![], ours: false })
+        if found["status"] != "applied" {
+            networks.push("(not in force yet)".to_owned());
+        }
+        let fields = Fields::from([("addresses", Value::texts(networks))]);
+        Ok(Observed::Present { fields, outputs: vec![], ours: false })
     }
 
     /// Projects the lock line names, wanted or not.

@@ -126,8 +126,13 @@ impl Project {
 
     pub(super) fn show(&self) -> Value {
         let mut shown = self.show_new();
+        // A local cluster has a port of its own, and no other place to say so.
+        let host = match &self.cluster {
+            Some(cluster) => format!("{}:{}", cluster.address, cluster.port),
+            None => self.host(),
+        };
         shown["database"] = json!({
-            "host": self.host(), "version": "17.6.1.054", "postgres_engine": "17", "release_channel": "ga",
+            "host": host, "version": "17.6.1.054", "postgres_engine": "17", "release_channel": "ga",
         });
         shown
     }

@@ -49,8 +49,20 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
         ("memory", answers.memory.is_some()),
         ("capabilities", answers.capabilities.is_some()),
         ("read_only", answers.read_only.is_some()),
+        ("volumes", !answers.volumes.is_empty()),
     ] {
         only_for(key, there, is_image, "anything but an `image`; a compose file says it for each service")?;
+    }
+    let is_place = |path: &String| {
+        let legal = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(legal))
+    };
+    if let Some(path) = answers.volumes.iter().find(|path| !is_place(path)) {
+        return Err(Problem::new(entry.place_of("volumes"), format!("bad place `{path}` in a container"))
+            .expected("an absolute path such as \"/data\""));
     }
     if let Some(memory) = &answers.memory
         && memory != "none"

@@ -29,6 +29,11 @@ pub(super) fn read(spec: &CertificateRequest, facts: &Facts) -> Option<(Fields, 
     Some((fields, vec![("certificate_request", format!("{}\n", request.trim()))]))
 }
 
+/// What the request calls itself.
+pub(crate) fn request_name(resource: &Resource) -> String {
+    format!("landfall:{}:{}", resource.owner, resource.address.name)
+}
+
 /// The request carries the playbook and the server in its own name, which is how its certificate is found again.
 pub(super) fn make(resource: &Resource, spec: &CertificateRequest, out: &mut Script) {
     let (key, request) = (quote(&spec.key), quote(&spec.request));
@@ -40,7 +45,7 @@ pub(super) fn make(resource: &Resource, spec: &CertificateRequest, out: &mut Scr
     out.line(format!(
         "( umask 077; openssl ecparam -name prime256v1 -genkey -noout -out {new_key} && openssl req -new -sha256 -key \
          {new_key} -subj {subject} -addext {names} -out {new_request} )",
-        subject = quote(&format!("/CN=landfall:{}:{}", resource.owner, resource.address.name)),
+        subject = quote(&format!("/CN={}", request_name(resource))),
         names = quote(&format!("subjectAltName={}", alternatives.join(","))),
     ));
     let line = quote(&format!("{NAMES}{}", spec.names.join(" ")));

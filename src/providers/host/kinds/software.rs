@@ -109,6 +109,9 @@ fn command_mark(spec: &Command) -> String {
 pub(super) fn ask_command(spec: &Command, questions: &mut Questions) {
     questions.marks.insert(command_mark(spec));
     questions.stat.extend(spec.creates.clone());
+    if let (Some(path), Some(minutes)) = (&spec.creates, spec.fresh_minutes) {
+        questions.ages.insert(path.clone(), minutes);
+    }
 }
 
 pub(super) fn read_command(spec: &Command, facts: &Facts) -> Option<Fields> {
@@ -116,7 +119,8 @@ pub(super) fn read_command(spec: &Command, facts: &Facts) -> Option<Fields> {
     let run = Value::texts(spec.run.iter().map(String::as_str));
     // What it made may have been taken away since.
     let is_there = spec.creates.as_ref().is_none_or(|path| facts.stat.contains_key(path));
-    let done = *mark == spec.mark_content() && is_there;
+    let is_fresh = spec.creates.as_ref().is_none_or(|path| !facts.stale.contains(path));
+    let done = *mark == spec.mark_content() && is_there && is_fresh;
     Some(Fields::from([("run", if done { run } else { "(with other inputs)".into() }), ("done", done.into())]))
 }
 
