@@ -1,5 +1,6 @@
 # make rehearse   the main job on this machine, for nothing: a server, Docker, an app, a proxy, and all gone again
 # make test       every test, those on real local hosts included
+# make chaos      the kill sweep and a thousand seeds of faults, for docs/reliability.md; takes about an hour
 # make bench      the numbers in docs/benchmarks.md
 # make lint       formatting and lints
 #
@@ -9,18 +10,28 @@
 CARGO ?= cargo
 PLAYBOOK ?= playbooks/solo-hetzner.toml
 
-.PHONY: rehearse test bench lint setup
+.PHONY: rehearse test chaos deny bench lint setup
 
 rehearse: setup
 	$(CARGO) build --release --quiet
 	./target/release/landfall rehearse $(PLAYBOOK)
 
-test: setup lint
+test: setup lint deny
 	LANDFALL_HOST_TESTS=1 $(CARGO) test --quiet
+
+chaos: setup
+	LANDFALL_HOST_TESTS=1 LANDFALL_CHAOS=1 LANDFALL_SEEDS=1000 $(CARGO) test --release --test it -- chaos:: --test-threads 1
 
 bench: setup
 	$(CARGO) build --release --quiet
 	sh benches/run.sh
+
+# Licences, versions and sources of every dependency; known holes where the database of them can be reached.
+deny: export PATH := $(CURDIR)/target/tools/bin:$(PATH)
+deny: setup
+	cargo deny --all-features check --hide-inclusion-graph licenses bans sources
+	@cargo deny fetch db >/dev/null 2>&1 || { echo "SKIPPED: the database of known holes (RustSec) cannot be reached from here" >&2; exit 0; }; \
+		cargo deny --all-features check advisories
 
 lint:
 	$(CARGO) fmt --check

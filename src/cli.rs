@@ -323,7 +323,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Cmd::Simulate { apis, hosts, weather } => simulate::simulate(&apis, hosts, &weather),
         Cmd::Secrets { verb } => secrets::secrets(&settings(&cli.globals)?, verb),
         Cmd::Runs { playbook } => {
-            list_runs(&disk::state_folder()?, playbook.as_deref(), cli.globals.json);
+            list_runs(&settings(&cli.globals)?.state, playbook.as_deref(), cli.globals.json);
             Ok(0)
         }
         Cmd::Show { run } => wizard::show(&settings(&cli.globals)?, &run),
@@ -364,7 +364,9 @@ fn settings(globals: &Globals) -> Result<Settings, Failure> {
     }
     let style = if globals.json { Style::Json } else { Style::Plain { quiet: globals.quiet } };
     let key_file = std::env::var_os("LANDFALL_SSH_KEY").filter(|path| !path.is_empty()).map(PathBuf::from);
-    Ok(Settings { style, listener: None, endpoints, state: disk::state_folder()?, key_file })
+    let state = disk::state_folder()?;
+    disk::check_format(&state)?;
+    Ok(Settings { style, listener: None, endpoints, state, key_file })
 }
 
 /// Checks that a token sent to `url` cannot be read on the way: HTTPS, or plain HTTP to this machine.

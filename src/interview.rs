@@ -286,7 +286,19 @@ pub fn farewell(draft: &Draft, path: &str) -> Vec<(String, String)> {
     add("after you edit it", format!("landfall apply {path}"));
     add("what it costs", format!("landfall cost {path}"));
     add("take it all away", format!("landfall destroy {path}"));
-    add("keep safe", format!("{path} and its vault file: with a token they bring everything back but your data"));
+    match draft.has("backups") {
+        true => {
+            add("does a backup come back?", format!("landfall drill {path}"));
+            add(
+                "keep safe",
+                format!("{path} and its vault file: with a token they bring everything back, data included"),
+            );
+        }
+        false => add(
+            "keep safe",
+            format!("{path} and its vault file: with a token they bring everything back but your data"),
+        ),
+    }
     lines
 }
 

@@ -20,6 +20,31 @@ pub fn state_folder() -> Result<PathBuf, Failure> {
     Ok(places.state_dir().unwrap_or_else(|| places.data_dir()).join("landfall"))
 }
 
+/// The form of what is kept in the state folder. It grows when an older version could not read it, or would spoil it.
+const FORMAT: u32 = 1;
+
+/// Checks that the state folder is one this version understands. Fails as `Human` where a newer one was there.
+pub fn check_format(state: &Path) -> Result<(), Failure> {
+    let found = fs::read_to_string(state.join("format")).unwrap_or_default();
+    match found.trim().parse::<u32>() {
+        Ok(format) if format > FORMAT => Err(Failure::new(
+            Kind::Human,
+            format!(
+                "a newer Landfall keeps its journals in {} (format {format}, and this one knows {FORMAT})",
+                state.display()
+            ),
+        )
+        .hint("use that version, or set XDG_STATE_HOME to another folder; nothing was done")),
+        _ => Ok(()),
+    }
+}
+
+/// Notes in the state folder which form it has.
+pub(super) fn note_format(state: &Path) -> Result<(), std::io::Error> {
+    let path = state.join("format");
+    if path.exists() { Ok(()) } else { fs::write(path, format!("{FORMAT}\n")) }
+}
+
 /// The folder a user's own SSH keys are in.
 pub fn ssh_folder() -> Option<PathBuf> {
     etcetera::home_dir().ok().map(|home| home.join(".ssh"))
@@ -154,7 +179,7 @@ pub fn lock(state: &Path, name: &Name, command: &str) -> Result<Lock, Failure> {
     let trouble = |e: std::io::Error| {
         Failure::new(Kind::Failed, format!("cannot write to {}", folder.display()))
             .because(e)
-            .hint("Landfall keeps its journal there; set XDG_STATE_HOME to a folder you may write to")
+            .hint("Landfall keeps its journal there; set XDG_STATE_HOME to a folder you may write to. Nothing was done")
     };
     fs::create_dir_all(&folder).map_err(trouble)?;
     let mut file =

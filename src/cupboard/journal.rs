@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cupboard::disk;
 use crate::model::event::{Event, What, kind_of};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
@@ -29,7 +30,7 @@ impl Journal {
                 .because(e)
                 .hint("set XDG_STATE_HOME to a folder you may write to; nothing was done")
         };
-        fs::create_dir_all(&folder).map_err(trouble)?;
+        fs::create_dir_all(&folder).and_then(|()| disk::note_format(state)).map_err(trouble)?;
         let run = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
         let path = folder.join(format!("{run}.jsonl"));
         let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(trouble)?;

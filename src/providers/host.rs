@@ -270,6 +270,15 @@ fn owned(facts: &Facts, playbook: &Name, want: &[Resource]) -> Vec<Owned> {
     facts.made.iter().filter_map(parse).collect()
 }
 
+/// Takes in what a host answered, line by line, whatever it says. For those who try answers nobody expects.
+pub fn take_in(answer: &str) {
+    let (mut facts, questions) = (Facts::default(), Questions::default());
+    for line in answer.lines() {
+        facts.take(line, &questions);
+        apply::read(line);
+    }
+}
+
 /// Waits for the first boot to end, then asks.
 const OBSERVE: &str = include_str!("../../templates/host-observe");
 

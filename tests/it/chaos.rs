@@ -21,12 +21,12 @@ fn all_of_it() -> bool {
     std::env::var_os("LANDFALL_CHAOS").is_some()
 }
 
-fn playbooks() -> PathBuf {
+pub(crate) fn playbooks() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks")
 }
 
 /// A world in which `solo-full` can be applied, and its text with this world's key; `None` where there is no PostgreSQL.
-async fn solo_full(databases: &Arc<Databases>) -> (World, String) {
+pub(crate) async fn solo_full(databases: &Arc<Databases>) -> (World, String) {
     let ground = Ground {
         domains: vec!["acme.dev".into()],
         organizations: vec!["acme".into()],
@@ -42,7 +42,7 @@ async fn solo_full(databases: &Arc<Databases>) -> (World, String) {
     (world, text)
 }
 
-async fn databases() -> Option<Arc<Databases>> {
+pub(crate) async fn databases() -> Option<Arc<Databases>> {
     match Databases::find(vec![]).await {
         Ok(databases) => Some(Arc::new(databases)),
         Err(why) => {
@@ -54,7 +54,7 @@ async fn databases() -> Option<Arc<Databases>> {
 }
 
 /// What a run of good weather leaves behind, and what it costs: the measure of every other one.
-struct Measure {
+pub(crate) struct Measure {
     holds: Vec<String>,
     on_hosts: Vec<String>,
     secrets: Vec<String>,
@@ -77,7 +77,7 @@ fn holdings(world: &World) -> (Vec<String>, Vec<String>) {
 }
 
 impl Measure {
-    async fn take(databases: &Arc<Databases>) -> Measure {
+    pub(crate) async fn take(databases: &Arc<Databases>) -> Measure {
         let (world, text) = solo_full(databases).await;
         let went = world.go_in(&playbooks(), &text, Goal::Apply).await;
         assert_eq!(went.outcome.code, 0, "in good weather: {}", went.failure());
@@ -98,7 +98,7 @@ impl Measure {
     }
 
     /// What is there more than once or too much, what is missing, and whether the bill is another one.
-    fn differences(&self, world: &World, last: &Went) -> Vec<String> {
+    pub(crate) fn differences(&self, world: &World, last: &Went) -> Vec<String> {
         let (holds, on_hosts) = holdings(world);
         let mut wrong = Vec::new();
         for (wanted, found) in [(&self.holds, &holds), (&self.on_hosts, &on_hosts)] {
@@ -232,7 +232,7 @@ struct Victim {
 }
 
 /// The program, told of this world.
-fn program(world: &World, folder: &Path) -> std::process::Command {
+pub(crate) fn program(world: &World, folder: &Path) -> std::process::Command {
     let mut command = landfall(folder);
     command.args(["apply", "solo-full.toml", "--yes", "--json"]);
     for (api, url) in world.clouds.endpoints() {
@@ -248,12 +248,12 @@ fn program(world: &World, folder: &Path) -> std::process::Command {
 }
 
 /// How a run of the program ended: its exit code, how many changes its plan held, and its events.
-struct Ran {
-    code: Option<i32>,
-    planned: usize,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) planned: usize,
     orphans: Vec<String>,
     bill: String,
-    text: String,
+    pub(crate) text: String,
 }
 
 fn read(output: &std::process::Output) -> Ran {
@@ -270,7 +270,7 @@ fn read(output: &std::process::Output) -> Ran {
 
 /// Runs the program against `world`, and kills it at the `nth` moment of a request; 0 lets it live. Gives how it ended,
 /// the moments counted, and where it was killed.
-async fn run(world: &World, folder: &Path, nth: usize) -> (Ran, usize, Option<String>) {
+pub(crate) async fn run(world: &World, folder: &Path, nth: usize) -> (Ran, usize, Option<String>) {
     let victim =
         Arc::new(Victim { child: Mutex::new(None), moments: AtomicUsize::new(0), killed_at: Mutex::default() });
     let watching = victim.clone();
@@ -306,7 +306,7 @@ async fn run(world: &World, folder: &Path, nth: usize) -> (Ran, usize, Option<St
 }
 
 /// A laptop with the playbook, what it names, and a vault file.
-fn laptop(text: &str) -> tempfile::TempDir {
+pub(crate) fn laptop(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("solo-full.toml"), text).unwrap();
     let migrations = folder.path().join("migrations");

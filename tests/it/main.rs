@@ -24,6 +24,8 @@ mod cloudflare;
 mod contract;
 /// The provider `digitalocean` against its simulator: whose a droplet, an address and a volume are.
 mod digitalocean;
+/// A disaster, rehearsed by the program itself: everything is lost, and comes back elsewhere.
+mod disaster;
 /// The wizard makes it real, with tokens typed in; afterwards there is nothing left to plan.
 mod for_real;
 /// Changes that would lock us out, on real local hosts: each is undone by the host itself.
@@ -33,6 +35,8 @@ mod hcloud;
 /// The provider `hetzner` against the simulator, on good days and bad ones; every exchange is held against
 /// the official specification.
 mod hetzner;
+/// What is kept at home when the disk is full, the home cannot be written to, or another version was there.
+mod home;
 /// The provider `host` on real local hosts: every kind of thing, what goes wrong, and who is let in.
 mod hosts;
 /// Who a server is: keys swapped, born, vouched for; and `landfall ssh`.
@@ -67,6 +71,8 @@ mod supabase;
 mod terminal;
 /// The house: layers, documents, lists that must not forget anything.
 mod tidy;
+/// Tokens that go bad in the middle of a run.
+mod tokens;
 /// Pages of the wizard when the network, the token, the rights, the API or the stock is not as one hopes.
 mod troubles;
 /// The whole on a real local host: from nothing to a site, through bad luck, and back to nothing.

@@ -70,6 +70,14 @@ if ! cat "$here/requirements.txt" "$here/package-lock.json" | cmp -s - "$clients
     cat "$here/requirements.txt" "$here/package-lock.json" >"$clients/installed"
 fi
 
+# What judges the dependencies; built from source, which takes some minutes, once.
+deny=0.20.2
+tools=$(dirname "$0")/../../target/tools
+if ! { cargo deny --version || "$tools/bin/cargo-deny" --version; } 2>/dev/null | grep -q "$deny"; then
+    echo "setup: building cargo-deny (some minutes, once)"
+    cargo install --quiet --locked --root "$tools" --version "$deny" cargo-deny
+fi
+
 if ! engine; then
     [ "$(id -u)" = 0 ] || { echo "setup: no Docker engine answers, and starting one needs root" >&2; exit 1; }
     echo "setup: starting the Docker engine"

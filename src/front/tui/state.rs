@@ -41,7 +41,7 @@ impl Beginning {
         (
             Beginning::Recover,
             "recover after a disaster",
-            "make everything anew that a playbook says and that is gone; data is not brought back yet",
+            "make everything anew that a playbook says and that is gone, with its data where there are backups",
         ),
     ];
 }

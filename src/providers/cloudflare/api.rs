@@ -17,7 +17,8 @@ pub(super) const API: Api = Api {
     base: "https://api.cloudflare.com/client/v4",
     token: "cloudflare-token",
     make_token: "make one at https://dash.cloudflare.com/profile/api-tokens with the rights Zone: Read, DNS: Edit, \
-                 Zone Settings: Edit, and SSL and Certificates: Edit, for the zone",
+                 Zone Settings: Edit, and SSL and Certificates: Edit, for the zone; for backups at R2 also Workers R2 \
+                 Storage: Edit and Account Settings: Read, for the account",
 };
 
 /// Records of a page; the API takes up to five million, other lists at most fifty.

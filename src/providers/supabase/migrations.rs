@@ -58,8 +58,17 @@ pub(super) async fn apply(api: Supa<'_>, spec: &Migrations, reference: &str) -> 
                 .hint("bring its old text back, and say what is new in a migration of its own"));
             }
             None => query(api, reference, &once(name, sql)).await.map(|_| ()).map_err(|failure| {
-                let kind = failure.kind;
-                Failure::new(kind, format!("the migration {name} failed, and nothing of it was done")).because(failure)
+                let (what, hint) = match failure.kind {
+                    Kind::Lost => (
+                        "may have been carried out, or not",
+                        "run the same command again: it looks first, and carries it out if it was not",
+                    ),
+                    Kind::Failed => {
+                        ("failed, and nothing of it was done", "mend the migration, then run the same command again")
+                    }
+                    _ => ("was not carried out", "run the same command again when that is mended"),
+                };
+                Failure::new(failure.kind, format!("the migration {name} {what}")).hint(hint).because(failure)
             })?,
         }
     }

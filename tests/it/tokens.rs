@@ -1,0 +1,68 @@
+use std::sync::Arc;
+
+use landfall::engine::Goal;
+use landfall::rehearsal::faults::{Fault, Trouble};
+
+use crate::chaos::{Measure, databases, playbooks, solo_full};
+use crate::world::told;
+
+/// The clouds whose tokens go bad.
+const CLOUDS: &[&str] = &["hetzner", "cloudflare", "supabase"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_goes_bad_stops_the_run_with_a_word_and_a_good_one_goes_on() {
+    let Some(databases) = databases().await else { return };
+    let measure = Arc::new(Measure::take(&databases).await);
+    let turn = Arc::new(tokio::sync::Semaphore::new(4));
+    let mut running = tokio::task::JoinSet::new();
+    for &api in CLOUDS {
+        // From the first look to the last change.
+        for nth in [1, 2, 5, 9, 14] {
+            for trouble in [Trouble::Revoke, Trouble::ReadOnly] {
+                let (databases, measure, turn) = (databases.clone(), measure.clone(), turn.clone());
+                running.spawn(async move {
+                    let _turn = turn.acquire().await.unwrap();
+                    let (world, text) = solo_full(&databases).await;
+                    world.served(api).faults.add(Fault { at: "", nth, trouble: trouble.clone() });
+                    let stopped = world.go_in(&playbooks(), &text, Goal::Apply).await;
+                    let mut wrong = Vec::new();
+                    let reached = world.served(api).faults.met() > 0;
+                    let code = stopped.outcome.code;
+                    if reached && code != 4 && !(code == 0 && trouble == Trouble::ReadOnly) {
+                        wrong.push(format!("it ended with {code}: {}", stopped.failure()));
+                    }
+                    if code == 4 && !stopped.failure().contains("token") {
+                        wrong.push(format!("no word of the token: {}", stopped.failure()));
+                    }
+                    let is_server = |address: &String| address == "hetzner/server/web";
+                    let made = world.api.address_of("acme-web").is_some();
+                    if code != 0 && made && api != "hetzner" && !stopped.exists().iter().any(is_server) {
+                        wrong.push(format!("the server is not among what exists: {:?}", stopped.exists()));
+                    }
+                    // As `landfall secrets set` does it: another token takes the place of the bad one.
+                    world.served(api).accept_again();
+                    let resumed = world.go_in(&playbooks(), &text, Goal::Apply).await;
+                    if resumed.outcome.code != 0 {
+                        wrong.push(format!("resumed, it ended with {}: {}", resumed.outcome.code, resumed.failure()));
+                    }
+                    let last = world.go_in(&playbooks(), &text, Goal::Apply).await;
+                    if !last.plan().is_empty() {
+                        wrong.push(format!("the third run has {:?}", last.plan()));
+                    }
+                    wrong.extend(measure.differences(&world, &last));
+                    let say = |wrong: String| format!("{api}, {trouble:?} from the call {nth} on: {wrong}");
+                    (usize::from(code == 4), wrong.into_iter().map(say).collect::<Vec<_>>())
+                });
+            }
+        }
+    }
+    let (mut stopped, mut wrong) = (0, Vec::new());
+    while let Some(ended) = running.join_next().await {
+        let (one, some) = ended.unwrap();
+        stopped += one;
+        wrong.extend(some);
+    }
+    told(&format!("tokens: {stopped} runs stopped with exit 4, and were resumed"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(stopped >= 20, "most of them meet the bad token: {stopped}");
+}
