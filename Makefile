@@ -20,7 +20,7 @@ test: setup lint deny
 	LANDFALL_HOST_TESTS=1 $(CARGO) test --quiet
 
 chaos: setup
-	LANDFALL_HOST_TESTS=1 LANDFALL_CHAOS=1 LANDFALL_SEEDS=1000 $(CARGO) test --release --test it -- chaos:: --test-threads 1
+	LANDFALL_HOST_TESTS=1 LANDFALL_CHAOS=1 LANDFALL_SEEDS=1000 $(CARGO) test --release --test it -- chaos:: kills:: --test-threads 1
 
 bench: setup
 	$(CARGO) build --release --quiet

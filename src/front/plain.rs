@@ -122,6 +122,9 @@ impl Plain {
         match (self.command.as_str(), changes) {
             ("plan", n) => format!("{} to make", count(n, "change")),
             ("rehearse", _) => "passed".to_owned(),
+            ("backup", _) => "done".to_owned(),
+            ("drill", _) => "the newest backup comes back".to_owned(),
+            ("recover", _) => "everything is back".to_owned(),
             ("check", _) => "everything is as the playbook says".to_owned(),
             (_, 0) => "0 changes, everything is as wanted".to_owned(),
             (_, n) => format!("{} made", count(n, "change")),

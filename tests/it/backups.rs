@@ -76,6 +76,19 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
     }
     assert!(!sql("select datname from pg_database").await.contains("drill"), "the scratch database is gone");
 
+    // As the timer does it: in the confines of its unit.
+    let by_timer = "rm /var/lib/landfall/backups/acme/last-good; systemctl start landfall-backup-acme.service && cat \
+                    /var/lib/landfall/backups/acme/last-good";
+    console(by_timer).await.expect("a backup by systemd");
+    // What holds data is left as it is, however often somebody restores.
+    sql("insert into visits values (0, 'after the backup')").await;
+    let restored = say("restore").await;
+    for kept in ["kept\tdatabase database", "kept\tfolder /srv/uploads", "kept\tvolume acme_app_data"] {
+        assert!(restored.contains(kept), "`{kept}` is not in:\n{restored}");
+    }
+    assert_eq!(sql("select count(*) from visits").await.trim(), "5001");
+    sql("delete from visits where id = 0").await;
+
     // Damage in the storage, behind everybody's back.
     let packs = objects(&storage, "acme/acme/web/data");
     let largest = packs.iter().max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();

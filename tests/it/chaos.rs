@@ -17,7 +17,7 @@ use crate::world::{Went, World, ground, skipped, told};
 const APIS: &[&str] = &["hetzner", "cloudflare", "supabase", "host"];
 
 /// All of it, or the cut that `make test` has time for?
-fn all_of_it() -> bool {
+pub(crate) fn all_of_it() -> bool {
     std::env::var_os("LANDFALL_CHAOS").is_some()
 }
 
@@ -256,7 +256,7 @@ pub(crate) struct Ran {
     pub(crate) text: String,
 }
 
-fn read(output: &std::process::Output) -> Ran {
+pub(crate) fn read(output: &std::process::Output) -> Ran {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let events: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let plan = events.iter().map(|event| &event["event"]).find(|event| event["type"] == "planned");

@@ -45,6 +45,8 @@ mod identity;
 mod judges;
 /// The wizard is killed, resized and left in every chapter: nothing is lost, and the terminal is free.
 mod killed;
+/// The program is killed while it changes a real local host.
+mod kills;
 /// Random keys, hostile answers and changing sizes, on every page of the wizard.
 mod mashing;
 /// What people do by mistake in the wizard, and what must not come of it.
