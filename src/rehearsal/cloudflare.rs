@@ -168,7 +168,7 @@ impl Cloudflare {
         request.params.not_before = date(from);
         request.params.not_after = date(to);
         let signed = request.signed_by(&self.authority.issuer).map_err(bad)?;
-        body.insert("id".into(), made_up::text(b"123456789", 40).into());
+        body.insert("id".into(), made_up::text(b"123456789", 32).into());
         body.insert("requested_validity".into(), asked.into());
         body.insert("certificate".into(), signed.pem().into());
         body.insert("expires_on".into(), to.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());

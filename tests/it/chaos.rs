@@ -92,6 +92,8 @@ impl Measure {
                 .nth(1)
                 .map(|t| t.chars().take(500).collect::<String>()))
         );
+        let buckets = crate::openapi::judge(&world, "cloudflare");
+        assert!(buckets.is_empty() || buckets.iter().any(|operation| operation.contains("r2/buckets")), "{buckets:?}");
         let (holds, on_hosts) = holdings(&world);
         let secrets = world.secrets.0.lock().unwrap().keys().cloned().collect();
         Measure { holds, on_hosts, secrets, bill: bill_of(&went), changes: went.outcome.changes }

@@ -218,3 +218,37 @@ fn machines_get_the_same_refusal_as_events() {
     assert_eq!(lines[1]["event"]["type"], "run-finished");
     assert_eq!(lines[1]["event"]["code"], 2);
 }
+
+#[test]
+fn backups_that_could_not_be_made_or_would_come_too_late() {
+    let step = |answers: &str| format!("{HEAD}{SERVER}[[step]]\nuse = \"backups\"\non = \"web\"\n{answers}");
+    for (answers, place, carets, words) in [
+        ("to = \"tape\"\n", "13:6", 6, "unknown variant `tape`"),
+        ("to = \"hetzner\"\nbucket = \"acme\"\n", "10:1", 8, "missing field `region`"),
+        ("to = \"s3\"\nbucket = \"a'b\"\nendpoint = \"https://s3.test\"\n", "14:10", 5, "bad bucket"),
+        ("to = \"s3\"\nbucket = \"acme\"\nendpoint = \"https://s3.test';reboot\"\n", "15:12", 25, "bad endpoint"),
+        ("to = \"sftp\"\nbucket = \"acme\"\n", "14:10", 6, "means nothing to this storage"),
+        ("to = \"b2\"\nbucket = \"acme\"\nregion = \"x\"\nfolders = [\"/srv/$(id)\"]\n", "16:11", 14, "bad folders"),
+        ("to = \"b2\"\nbucket = \"acme\"\nregion = \"x\"\nevery_hours = 5\n", "16:15", 1, "1, 2, 3, 4, 6, 8, 12 or 24"),
+        (
+            "to = \"b2\"\nbucket = \"acme\"\nregion = \"x\"\nkeep = { daily = 0 }\n",
+            "16:8",
+            13,
+            "no daily backup is kept",
+        ),
+        ("to = \"b2\"\nbucket = \"acme\"\nregion = \"x\"\nalarm_after_hours = 24\n", "16:21", 2, "between two backups"),
+        (
+            "to = \"b2\"\nbucket = \"acme\"\nregion = \"x\"\nalarm = \"http://plain.test\"\n",
+            "16:9",
+            19,
+            "https://ntfy.sh",
+        ),
+    ] {
+        check(&step(answers), place, carets, &[words]);
+    }
+    let app = "[[step]]\nuse = \"docker\"\non = \"web\"\n[[step]]\nuse = \"app\"\non = \"web\"\nimage = \"a:1\"\n";
+    let late = format!(
+        "{HEAD}{SERVER}{app}[[step]]\nuse = \"backups\"\non = \"web\"\nto = \"b2\"\nbucket = \"acme\"\nregion = \"x\"\n"
+    );
+    check(&late, "18:7", 9, &["stands below the app `app`", "before its apps start"]);
+}
