@@ -246,6 +246,7 @@ impl<'a> Account<'a> {
         let mut networks: Vec<String> =
             lists.into_iter().flatten().flatten().filter_map(|cidr| cidr.as_str().map(plain)).collect();
         networks.sort();
+        networks.dedup();
         if found["status"] != "applied" {
             networks.push("(not in force yet)".to_owned());
         }
