@@ -148,7 +148,7 @@ async fn every_bad_day_ends_well_or_with_a_word() {
     let seeds: u64 = std::env::var("LANDFALL_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(9);
     let rows: Arc<Mutex<BTreeMap<u32, Row>>> = Arc::default();
     let wrong: Arc<Mutex<Vec<String>>> = Arc::default();
-    let turn = Arc::new(tokio::sync::Semaphore::new(6));
+    let turn = Arc::new(tokio::sync::Semaphore::new(3));
     let mut running = tokio::task::JoinSet::new();
     for seed in 1..=seeds {
         let rate = [1_u32, 10, 30][usize::try_from(seed % 3).unwrap()];
@@ -335,7 +335,7 @@ async fn a_kill_at_any_moment_leaves_a_world_from_which_the_same_command_converg
     told(&format!("kill sweep: a whole run has {moments} moments: before and after each of {} calls", moments / 2));
     assert!(moments >= 200, "there are at least two hundred");
     let step = if all_of_it() { 1 } else { moments / 12 };
-    let turn = Arc::new(tokio::sync::Semaphore::new(6));
+    let turn = Arc::new(tokio::sync::Semaphore::new(3));
     let bill = Arc::new(whole.bill);
     let mut running = tokio::task::JoinSet::new();
     for nth in (1..=moments).step_by(step) {

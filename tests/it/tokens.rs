@@ -13,7 +13,7 @@ const CLOUDS: &[&str] = &["hetzner", "cloudflare", "supabase"];
 async fn a_token_that_goes_bad_stops_the_run_with_a_word_and_a_good_one_goes_on() {
     let Some(databases) = databases().await else { return };
     let measure = Arc::new(Measure::take(&databases).await);
-    let turn = Arc::new(tokio::sync::Semaphore::new(4));
+    let turn = Arc::new(tokio::sync::Semaphore::new(2));
     let mut running = tokio::task::JoinSet::new();
     for &api in CLOUDS {
         // From the first look to the last change.
