@@ -87,7 +87,7 @@ pub(super) async fn ask_all(
 }
 
 /// The steps of the servers that have backups.
-fn servers(playbook: &Playbook) -> Vec<String> {
+pub(super) fn servers(playbook: &Playbook) -> Vec<String> {
     let steps = playbook.steps.iter().filter(|entry| entry.kind == "backups");
     steps.filter_map(|entry| entry.answers::<BackupsAnswers>().ok()).map(|answers| answers.on.to_string()).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use toml_edit::{Array, DocumentMut, TableLike, Value, value};
 
-use crate::cli::backups::{Errand, ask_all};
+use crate::cli::backups::{Errand, ask_all, servers};
 use crate::cli::go::{self, listen_for_stop, refuse, runtime};
 use crate::cli::load::{Loaded, check};
 use crate::cli::secrets::{judge, missing};
@@ -94,7 +94,7 @@ pub(super) async fn bring_back(
         }
     }
     let loaded = load()?;
-    if !loaded.playbook.steps.iter().any(|entry| entry.kind == "backups") {
+    if servers(&loaded.playbook).is_empty() {
         show.tell(What::Note {
             text: "the playbook has no step `backups`: everything was built anew, without data".into(),
         });

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::cli::backups::servers;
 use crate::cli::go::{self, listen_for_stop, refuse, run, runtime, wait_for_signal};
 use crate::cli::load::{Cupboard, Loaded, Refused, check, load};
 use crate::cli::rehearse::playbook::{Rehearsed, Site, adapt};
@@ -79,6 +80,11 @@ pub async fn rehearsal(
     wishes: &Wishes,
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, Failure> {
+    // Before anything is built for it.
+    if wishes.disaster.is_some() && servers(&original.playbook).is_empty() {
+        return Err(Failure::new(Kind::Usage, "the playbook has no step `backups`: what is lost would stay lost")
+            .hint("docs/playbook.md says what it can do"));
+    }
     let mut show = Show::new(settings, None);
     let playbook = original.playbook.name.to_string();
     show.tell(What::RunStarted { command: "rehearse".into(), playbook, run: None });
@@ -102,8 +108,8 @@ pub(super) struct Stage {
     cupboard: Cupboard,
     clouds: Clouds,
     machines: Arc<LocalHosts>,
-    /// Where backups go.
-    storage: Option<Storage>,
+    /// Where backups go: served for as long as this is held.
+    _storage: Option<Storage>,
     existing: Vec<i64>,
     folder: TempDir,
 }
@@ -124,9 +130,9 @@ impl Stage {
         let mut apis = playbook::apis(&original.playbook);
         let onto = wishes.disaster.as_ref().and_then(|disaster| disaster.onto.as_deref());
         apis.extend(APIS.iter().copied().filter(|api| Some(*api) == onto && !apis.contains(api)).collect::<Vec<_>>());
-        let storage = match original.playbook.steps.iter().any(|entry| entry.kind == "backups") {
-            true => Some(Storage::open(&machines.address(1)).await.map_err(cannot_simulate)?),
-            false => None,
+        let storage = match servers(&original.playbook).is_empty() {
+            true => None,
+            false => Some(Storage::open(&machines.address(1)).await.map_err(cannot_simulate)?),
         };
         let ground = Ground {
             machines: Some(machines.clone() as Arc<dyn Machines>),
@@ -169,7 +175,17 @@ impl Stage {
             keys: Arc::new(Memory::over(original.cupboard.keys.clone(), tokens.chain(opens))),
             references: Arc::new(LockLine::of(&copy, &text)),
         };
-        Ok(Stage { settings, copy, path: path.to_owned(), cupboard, clouds, machines, storage, existing, folder })
+        Ok(Stage {
+            settings,
+            copy,
+            path: path.to_owned(),
+            cupboard,
+            clouds,
+            machines,
+            _storage: storage,
+            existing,
+            folder,
+        })
     }
 
     async fn play(&self, show: &mut Show, stop: &Arc<AtomicBool>, wishes: &Wishes) -> Result<(), Failure> {

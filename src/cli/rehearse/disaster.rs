@@ -34,10 +34,6 @@ impl Stage {
         stop: &Arc<AtomicBool>,
         wish: &Disaster,
     ) -> Result<(), Failure> {
-        if self.storage.is_none() {
-            return Err(Failure::new(Kind::Usage, "the playbook has no step `backups`: what is lost would stay lost")
-                .hint("docs/playbook.md says what it can do"));
-        }
         let applied = self.part(show, "apply", Goal::Apply, stop).await?;
         show.bill = applied.bill;
         self.timed(show, "write", self.write(wish, 0)).await?;
