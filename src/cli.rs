@@ -106,6 +106,10 @@ enum Cmd {
         /// Take away what is Landfall's and no longer in the playbook, once everything else is as it shall be
         #[arg(long)]
         retire: bool,
+        /// Go ahead although a run on another laptop seems to be changing the same things, and take its lease away: only when
+        /// you know that it is dead
+        #[arg(long)]
+        break_lease: bool,
     },
     /// Tell whether everything still is as the playbook says; exit code 3 if not
     Check {
@@ -122,6 +126,10 @@ enum Cmd {
         /// Also delete volumes and the data of hosts that stay
         #[arg(long)]
         allow_data_loss: bool,
+        /// Go ahead although a run on another laptop seems to be changing the same things, and take its lease away: only when
+        /// you know that it is dead
+        #[arg(long)]
+        break_lease: bool,
     },
     /// Make a backup now, on every server that has the step `backups`
     Backup {
@@ -147,6 +155,10 @@ enum Cmd {
         /// Go ahead without asking
         #[arg(long)]
         yes: bool,
+        /// Go ahead although a run on another laptop seems to be changing the same things, and take its lease away: only when
+        /// you know that it is dead
+        #[arg(long)]
+        break_lease: bool,
     },
     /// Log in to a server of the playbook, whose key is known from its provider or the playbook
     Ssh {
@@ -298,17 +310,22 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match command {
         Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, Consent::default()),
         Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, Consent::default()),
-        Cmd::Apply { file, yes, allow_data_loss, adopt, retire } => {
-            let consent = Consent { yes, losing_data: allow_data_loss, wishes: Wishes { adopt, retire } };
+        Cmd::Apply { file, yes, allow_data_loss, adopt, retire, break_lease } => {
+            let consent = Consent { yes, losing_data: allow_data_loss, wishes: Wishes { adopt, retire, break_lease } };
             go::go(&settings(&cli.globals)?, &file, Goal::Apply, consent)
         }
-        Cmd::Destroy { file, yes, allow_data_loss } => {
-            let consent = Consent { yes, losing_data: allow_data_loss, wishes: Wishes::default() };
+        Cmd::Destroy { file, yes, allow_data_loss, break_lease } => {
+            let wishes = Wishes { break_lease, ..Wishes::default() };
+            let consent = Consent { yes, losing_data: allow_data_loss, wishes };
             go::go(&settings(&cli.globals)?, &file, Goal::Destroy, consent)
         }
         Cmd::Backup { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Backup),
         Cmd::Drill { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Drill),
-        Cmd::Recover { file, set, yes } => recover::recover(&settings(&cli.globals)?, &file, &set, yes),
+        Cmd::Recover { file, set, yes, break_lease } => {
+            let wishes = Wishes { break_lease, ..Wishes::default() };
+            let consent = Consent { yes, losing_data: false, wishes };
+            recover::recover(&settings(&cli.globals)?, &file, &set, consent)
+        }
         Cmd::Ssh { file, step, command } => login::login(&settings(&cli.globals)?, &file, step.as_deref(), &command),
         Cmd::Audit { file } => audit::audit(&settings(&cli.globals)?, &file),
         Cmd::Cost { file: Some(file), .. } => cost::of_playbook(&settings(&cli.globals)?, &file),

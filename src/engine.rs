@@ -4,6 +4,7 @@
 mod chains;
 mod destroy;
 mod lanes;
+mod leases;
 pub mod places;
 mod settle;
 mod survey;
@@ -79,6 +80,8 @@ pub struct Wishes {
     pub adopt: Vec<String>,
     /// Take away what is ours and no longer wanted, after everything else is as it shall be.
     pub retire: bool,
+    /// Go ahead although another's run is going on, and take its lease away.
+    pub break_lease: bool,
 }
 
 /// One going-through.
@@ -153,7 +156,7 @@ impl Run {
         if goal == Goal::Destroy {
             return self.destroy(teller).await;
         }
-        let survey = Survey::take(self, teller, goal).await?;
+        let mut survey = Survey::take(self, teller, goal).await?;
         let is_wanted = |address: &&String| !survey.wanted.iter().any(|r| r.address.to_string() == **address);
         if let Some(unknown) = self.wishes.adopt.iter().find(is_wanted) {
             return Err(Failure::new(Kind::Usage, format!("the playbook wants nothing with the address `{unknown}`"))
@@ -171,6 +174,9 @@ impl Run {
         if let Some(failure) = conflict(&changes) {
             return Err(failure);
         }
+        if !goal.changes_the_world() {
+            self.tell_leases(&survey, teller)?;
+        }
         match goal {
             Goal::Check if todo > 0 => {
                 let failure = drift(&changes);
@@ -184,16 +190,30 @@ impl Run {
                 if let Some(failure) = self.over_budget(&survey.bill) {
                     return Err(failure);
                 }
+                self.check_leases(&survey, teller)?;
                 let losses = changes.iter().filter(|c| c.loses_data()).map(|c| c.resource.address.to_string());
                 let retired_losses = retired.iter().map(|orphan| &orphan.address).filter(|a| destroy::holds_data(a));
                 let losses = losses.chain(retired_losses.map(ToString::to_string)).collect();
                 let allowed = self.wait_for_approval(losses).await?;
-                lanes::carry_out(self, survey, allowed, teller).await?;
-                // Only now: what takes its place serves.
-                self.take_away(&retired, teller).await?;
+                let held = self.take_leases(&survey, teller).await?;
+                if !held.is_empty() {
+                    // Another's run may have begun and ended since the survey.
+                    survey.doubt(&changes);
+                }
+                let carried_out = async {
+                    lanes::carry_out(self, survey, allowed, teller).await?;
+                    // Only now: what takes its place serves.
+                    self.take_away(&retired, teller).await
+                };
+                let carried_out = carried_out.await;
+                held.release(carried_out, teller).await?;
                 Ok(Reached { changes: teller.done(), failure: None })
             }
-            Goal::Apply | Goal::Check | Goal::Destroy => Ok(Reached { changes: todo, failure: None }),
+            Goal::Apply => {
+                self.clear_leases(&survey, teller).await?;
+                Ok(Reached { changes: 0, failure: None })
+            }
+            Goal::Check | Goal::Destroy => Ok(Reached { changes: todo, failure: None }),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod dns;
 pub mod draft;
 pub mod event;
 pub mod failure;
+pub mod lease;
 pub mod machine;
 pub mod money;
 pub mod name;

@@ -18,6 +18,7 @@ use crate::model::catalog::Catalog;
 use crate::model::diff::ReadyChange;
 use crate::model::event::Report;
 use crate::model::failure::Failure;
+use crate::model::lease::Lease;
 use crate::model::name::Name;
 use crate::model::question::Choices;
 use crate::model::resource::{Observed, Owned, Resource, Stock};
@@ -58,6 +59,11 @@ pub trait Provider: Sync {
         None
     }
 
+    /// Where it keeps leases, if what it has can hold marks.
+    fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
+
     /// What it sells, where it sells servers.
     async fn catalog(&self, _doors: &Doors, _report: &Report) -> Option<Result<Catalog, Failure>> {
         None
@@ -80,6 +86,20 @@ pub trait Provider: Sync {
 
     /// Deletes something of ours that no step wants any more.
     async fn remove(&self, doors: &Doors, owned: &Owned, report: &Report) -> Result<(), Failure>;
+}
+
+/// Where runs on other laptops are seen: marks at a provider.
+#[async_trait]
+pub trait Leases: Sync {
+    /// Every lease of `playbook` that is there, of whoever it is.
+    async fn list(&self, doors: &Doors, playbook: &Name, report: &Report) -> Result<Vec<Lease>, Failure>;
+
+    /// Writes `lease`, in the place of the one that it has the id of, if it has one. Whether it counts is only known after
+    /// looking: where there is room for one only, another's stays. False where the account has no room for marks.
+    async fn write(&self, doors: &Doors, playbook: &Name, lease: &Lease, report: &Report) -> Result<bool, Failure>;
+
+    /// Takes `lease` away; what is already gone is fine.
+    async fn erase(&self, doors: &Doors, lease: &Lease, report: &Report) -> Result<(), Failure>;
 }
 
 /// All providers.

@@ -14,7 +14,7 @@ use crate::cli::show::Show;
 use crate::cli::{Consent, Settings};
 use crate::cupboard::disk;
 use crate::doors::identity;
-use crate::engine::{Goal, Wishes};
+use crate::engine::Goal;
 use crate::front;
 use crate::model::event::What;
 use crate::model::failure::{Failure, Kind};
@@ -27,7 +27,7 @@ use crate::steps;
 const ROUNDS: usize = 3;
 
 /// Brings the playbook at `path` back, with the answers `set` changed first. Gives the exit code.
-pub fn recover(settings: &Settings, path: &Path, set: &[String], yes: bool) -> Result<u8, Failure> {
+pub fn recover(settings: &Settings, path: &Path, set: &[String], consent: Consent) -> Result<u8, Failure> {
     let before = disk::read_playbook(path)?;
     let mut text = with_answers(&before, set)?;
     let mut loaded = match check(path, &text) {
@@ -56,10 +56,11 @@ pub fn recover(settings: &Settings, path: &Path, set: &[String], yes: bool) -> R
             playbook: loaded.playbook.name.to_string(),
             run: None,
         });
-        let consent = Consent { yes, losing_data: false, wishes: Wishes::default() };
         let again = || match check(path, &disk::read_playbook(path)?) {
             Ok(loaded) => Ok(loaded),
-            Err(_) => Err(Failure::new(Kind::Failed, "the playbook was changed meanwhile, and is wrong now")),
+            Err(_) => Err(Failure::new(Kind::Failed, "the playbook was changed meanwhile, and is wrong now").hint(
+                "`landfall plan` says what is wrong with it; mend it, then run the same command again: it goes on",
+            )),
         };
         match bring_back(settings, again, consent, &stop, &mut show).await {
             // It was told already.

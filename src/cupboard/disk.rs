@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use jiff::Timestamp;
+use rand_core::{OsRng, RngCore as _};
 
 use crate::model::failure::{Failure, Kind};
+use crate::model::lease::Operator;
 use crate::model::name::Name;
 
 /// Where Landfall keeps its own files: journals and locks. `$XDG_STATE_HOME/landfall`, or the place the
@@ -45,6 +47,24 @@ pub(super) fn note_format(state: &Path) -> Result<(), std::io::Error> {
     if path.exists() { Ok(()) } else { fs::write(path, format!("{FORMAT}\n")) }
 }
 
+/// Who runs Landfall here, known by a number that is made once and kept in the state folder. Fails as `Failed` where it
+/// cannot be kept.
+pub fn operator(state: &Path) -> Result<Operator, Failure> {
+    let path = state.join("operator");
+    let id = match fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => {
+            let mut bytes = [0; 8];
+            OsRng.fill_bytes(&mut bytes);
+            let id = data_encoding::HEXLOWER.encode(&bytes);
+            write_whole(&path, format!("{id}\n").as_bytes())?;
+            id
+        }
+    };
+    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+    Ok(Operator::new(&id, &user, &gethostname::gethostname().to_string_lossy()))
+}
+
 /// The folder a user's own SSH keys are in.
 pub fn ssh_folder() -> Option<PathBuf> {
     etcetera::home_dir().ok().map(|home| home.join(".ssh"))
@@ -52,14 +72,16 @@ pub fn ssh_folder() -> Option<PathBuf> {
 
 /// Reads the playbook at `path`. Fails as `Playbook`, saying why.
 pub fn read_playbook(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|e| {
+    let text = fs::read_to_string(path).map_err(|e| {
         let hint = match e.kind() {
             std::io::ErrorKind::NotFound => "give the path of a playbook; examples are in the folder `playbooks`",
             std::io::ErrorKind::InvalidData => "a playbook is a TOML file in UTF-8",
             _ => "check the path and its permissions",
         };
         Failure::new(Kind::Playbook, format!("cannot read the playbook {}", path.display())).because(e).hint(hint)
-    })
+    })?;
+    // Some editors put a byte order mark before a text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Writes a file of our own in one go: it holds the old content or the new, never a part. Its folder is made.

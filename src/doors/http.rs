@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Client;
 use serde_json::Value;
 
@@ -108,6 +109,8 @@ pub struct Pace {
     pub retries: usize,
     /// How long one answer may take.
     pub timeout: Duration,
+    /// How long a lease holds unless it is renewed, which is done three times as often.
+    pub lease: Duration,
 }
 
 impl Default for Pace {
@@ -118,6 +121,7 @@ impl Default for Pace {
             longest: Duration::from_secs(60),
             retries: 5,
             timeout: Duration::from_secs(30),
+            lease: Duration::from_secs(300),
         }
     }
 }
@@ -128,13 +132,15 @@ pub struct Http {
     endpoints: BTreeMap<String, String>,
     keys: Arc<dyn Keys>,
     pace: Pace,
+    /// How far each API's clock is ahead of ours, as its last answer said.
+    ahead: Mutex<BTreeMap<&'static str, SignedDuration>>,
 }
 
 impl Http {
     /// A door that finds the APIs at `endpoints` (by name) instead of their usual place, and their
     /// tokens in `keys`.
     pub fn new(endpoints: BTreeMap<String, String>, keys: Arc<dyn Keys>, pace: Pace) -> Http {
-        Http { client: OnceLock::new(), endpoints, keys, pace }
+        Http { client: OnceLock::new(), endpoints, keys, pace, ahead: Mutex::default() }
     }
 
     /// Was the API of this name said to be somewhere else?
@@ -145,6 +151,13 @@ impl Http {
     /// How often and how long this door tries; whoever polls begins with half of its first wait.
     pub fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// The time at `api`, as its answers told (RFC 9110, field `Date`); ours before the first. What several laptops
+    /// compare must not go by the clock of one of them.
+    pub fn time_at(&self, api: &Api) -> Timestamp {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        Timestamp::now().saturating_add(ahead.get(api.name).copied().unwrap_or_default()).unwrap_or(Timestamp::MAX)
     }
 
     /// Sends `call` to `api`. Any answer below 500 except 429 is returned as it is. Fails as
@@ -203,6 +216,11 @@ impl Http {
         let response = request.send().await.map_err(|e| Refused::from_transport(api, call, &e, token))?;
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name)?.to_str().ok()?.parse::<u64>().ok();
+        let date = response.headers().get("date").and_then(|value| value.to_str().ok());
+        if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
+            let ahead = date.timestamp().duration_since(Timestamp::now());
+            self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(api.name, ahead);
+        }
         let wait = header("retry-after").map(Duration::from_secs);
         let bytes = response.bytes().await.map_err(|e| Refused::from_transport(api, call, &e, token))?;
         let body = match bytes.len() {

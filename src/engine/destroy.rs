@@ -40,14 +40,28 @@ impl Run {
         let views = changes.iter().map(ChangeView::from).chain(orphans.iter().map(delete_view)).collect();
         Run::tell_plan(teller, views, &[], vec![])?;
         if changes.is_empty() && orphans.is_empty() {
+            self.clear_leases(&survey, teller).await?;
             return Ok(Reached { changes: 0, failure: None });
         }
+        self.check_leases(&survey, teller)?;
         let mut losses = data_losses(&changes);
         losses.extend(
             orphans.iter().map(|o| &o.address).filter(|a| a.kind != "server" && holds_data(a)).map(ToString::to_string),
         );
         self.wait_for_approval(losses).await?;
+        let held = self.take_leases(&survey, teller).await?;
+        let gone = self.make_gone(&survey, changes, &orphans, teller).await;
+        held.release(gone, teller).await?;
+        Ok(Reached { changes: teller.done(), failure: None })
+    }
 
+    async fn make_gone(
+        &self,
+        survey: &Survey,
+        changes: Vec<Change>,
+        orphans: &[Owned],
+        teller: &Teller,
+    ) -> Result<(), Failure> {
         let mut lanes: BTreeMap<Lane, Vec<ReadyChange>> = BTreeMap::new();
         for change in changes {
             let lane = lane_of(&change.resource);
@@ -64,9 +78,8 @@ impl Run {
             teller.tell(What::Intended { addresses })?;
             self.delete(name, &changes, teller).await?;
         }
-        self.take_away(&orphans, teller).await?;
-        self.look_until_gone(&survey, teller).await?;
-        Ok(Reached { changes: teller.done(), failure: None })
+        self.take_away(orphans, teller).await?;
+        self.look_until_gone(survey, teller).await
     }
 
     /// Deletes what is ours and no longer wanted.

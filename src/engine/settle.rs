@@ -21,7 +21,7 @@ const ROUNDS: usize = 4;
 /// How often, and how far apart, a host is asked again while our own lost script still changes it.
 const BUSY_TRIES: usize = 60;
 const BUSY_GAP: Duration = Duration::from_secs(5);
-/// How often a batch whose connection was lost is taken up again.
+/// How often a batch whose connection was lost is taken up again without having come any further.
 const RESUMPTIONS: usize = 3;
 
 /// Makes `want`, resources of one lane in order, as they shall be. `seen` is what is known of them; `None`
@@ -40,6 +40,7 @@ pub(super) async fn settle(
         None => provider.observe(doors, want, &report).await?,
     };
     let (mut resumptions, mut rounds, mut patience) = (0, 0, BUSY_TRIES);
+    let (mut left, mut was_lost) = (usize::MAX, false);
     loop {
         let todo = ready(want, &have, allowed)?;
         if todo.is_empty() {
@@ -47,6 +48,9 @@ pub(super) async fn settle(
         }
         if report.stopping() {
             return Err(Failure::new(Kind::Stopped, "stopped as you asked, before the next change"));
+        }
+        if todo.len() < left {
+            (left, resumptions) = (todo.len(), 0);
         }
         let addresses = todo.iter().map(|change| change.resource.address.to_string()).collect();
         teller.tell(What::Intended { addresses })?;
@@ -68,6 +72,7 @@ pub(super) async fn settle(
             Ok(None) => return differing(want, &have).first().map_or(Ok(have), |change| Err(unsettled(change))),
             Err(failure) if failure.kind == Kind::Lost && resumptions < RESUMPTIONS && !report.stopping() => {
                 resumptions += 1;
+                was_lost = true;
                 let failed = teller.tell_failed(&failure);
                 // Never sent again: looked for instead. Only what is seen to be missing is a failure.
                 match look_for_lost(provider, doors, want, &failed, teller).await {
@@ -77,7 +82,7 @@ pub(super) async fn settle(
                 }
             }
             // Our own script may still run on a host whose connection was lost: it is let finish.
-            Err(failure) if failure.kind == Kind::Busy && resumptions > 0 && patience > 0 => {
+            Err(failure) if failure.kind == Kind::Busy && was_lost && patience > 0 => {
                 patience -= 1;
                 sleep(BUSY_GAP).await;
                 have = provider.observe(doors, want, &report).await?;
@@ -161,10 +166,20 @@ async fn look_for_lost(
 ) -> Result<Option<Vec<Observed>>, Failure> {
     let report = teller.report(false);
     let mut gap = doors.http.pace().first;
+    let mut unseen = None;
     for _ in 0..5 {
         sleep(gap).await;
         gap *= 2;
-        let have = provider.observe(doors, want, &report).await?;
+        let have = match provider.observe(doors, want, &report).await {
+            Ok(have) => have,
+            // What broke once may break again while looking.
+            Err(failure) if matches!(failure.kind, Kind::Lost | Kind::Unreachable) => {
+                unseen = Some(failure);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
+        unseen = None;
         let missing = |address: &Address| {
             want.iter().zip(&have).any(|(w, h)| w.address == *address && matches!(h, Observed::Absent))
         };
@@ -173,7 +188,7 @@ async fn look_for_lost(
             return Ok(Some(have));
         }
     }
-    Ok(None)
+    unseen.map_or(Ok(None), Err)
 }
 
 fn unsettled(change: &Change) -> Failure {

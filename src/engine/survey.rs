@@ -1,6 +1,6 @@
 //! The first look: everything that can be seen at once, by provider, side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -11,6 +11,7 @@ use crate::engine::{Goal, Run};
 use crate::model::diff::{Change, Verb, diff, take_up};
 use crate::model::event::What;
 use crate::model::failure::{Failure, Kind};
+use crate::model::lease::Lease;
 use crate::model::money::PriceLine;
 use crate::model::name::Name;
 use crate::model::problem::Problem;
@@ -40,17 +41,8 @@ pub(super) struct Survey {
     pub owned: Vec<Owned>,
     /// What it all costs per month, net.
     pub bill: Vec<PriceLine>,
-}
-
-/// The outputs of something that is there and will be made anew.
-fn given_in_vain(resource: &Resource, seen: &Observed) -> Vec<OutputKey> {
-    match seen {
-        Observed::Present { outputs, .. } if matches!(diff(resource, seen).verb, Verb::Replace(_)) => {
-            let key = |name: &&'static str| OutputKey { step: resource.step.clone(), name: (*name).to_owned() };
-            outputs.iter().map(|(name, _)| key(name)).collect()
-        }
-        _ => vec![],
-    }
+    /// The leases of this playbook, by provider.
+    pub leases: Vec<(&'static str, Lease)>,
 }
 
 impl Survey {
@@ -64,6 +56,7 @@ impl Survey {
             looked: false,
             owned: vec![],
             bill: vec![],
+            leases: vec![],
         };
         survey.work_out(run)?;
         if goal == Goal::Apply {
@@ -114,26 +107,41 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Works out anew what is wanted, with the outputs known now. What a thing gives that will be made anew is not
-    /// known: a certificate for the key of a server that is gone must not reach the next one.
+    /// Works out anew what is wanted, with the outputs known now. What a thing gave that will be made anew is forgotten: a
+    /// certificate for the key of a server that is gone must not reach the next one.
     pub(super) fn work_out(&mut self, run: &Run) -> Result<(), Failure> {
-        let mut known = self.outputs.clone();
         loop {
-            self.work_out_with(run, &known)?;
-            let before = known.len();
-            for resource in self.wanted.iter().filter(|_| self.looked) {
-                if let Some(seen) = self.seen.get(&resource.address) {
-                    given_in_vain(resource, seen).iter().for_each(|key| drop(known.remove(key)));
-                }
-            }
-            if known.len() == before {
+            self.work_out_with(run)?;
+            let in_vain: Vec<OutputKey> =
+                self.wanted.iter().filter(|_| self.looked).flat_map(|resource| self.given_in_vain(resource)).collect();
+            let before = self.outputs.len();
+            in_vain.iter().for_each(|key| drop(self.outputs.remove(key)));
+            if self.outputs.len() == before {
                 return Ok(());
             }
         }
     }
 
-    fn work_out_with(&mut self, run: &Run, outputs: &Outputs) -> Result<(), Failure> {
-        self.wanted = steps::desired(&run.playbook, outputs, &run.sources).map_err(|problems| {
+    /// The outputs of something that is there and will be made anew, or goes with something that will.
+    fn given_in_vain(&self, resource: &Resource) -> Vec<OutputKey> {
+        let Some(Observed::Present { outputs, .. }) = self.seen.get(&resource.address) else { return vec![] };
+        let is_made_anew = |other: &Resource| {
+            let seen = self.seen.get(&other.address);
+            seen.is_some_and(|seen| matches!(diff(other, seen).verb, Verb::Replace(_)))
+        };
+        // What a server's marks say of its keys goes with the server.
+        let goes_along = matches!(resource.spec, Spec::Vouch(_))
+            && self.wanted.iter().any(|other| {
+                other.step == resource.step && matches!(other.spec, Spec::Server(_)) && is_made_anew(other)
+            });
+        match goes_along || is_made_anew(resource) {
+            true => outputs.iter().map(|(name, _)| output_key(resource, name)).collect(),
+            false => vec![],
+        }
+    }
+
+    fn work_out_with(&mut self, run: &Run) -> Result<(), Failure> {
+        self.wanted = steps::desired(&run.playbook, &self.outputs, &run.sources).map_err(|problems| {
             // Checked when the playbook was read; what is found only now is told all the same.
             let text: Vec<String> = problems.iter().map(|problem: &Problem| problem.message.clone()).collect();
             Failure::new(Kind::Playbook, text.join("; "))
@@ -148,8 +156,7 @@ impl Survey {
     pub(super) fn note(&mut self, resource: &Resource, seen: Observed) {
         if let Observed::Present { outputs, .. } = &seen {
             for (name, value) in outputs {
-                let key = OutputKey { step: resource.step.clone(), name: (*name).to_owned() };
-                self.outputs.insert(key, value.clone());
+                self.outputs.insert(output_key(resource, name), value.clone());
             }
         }
         self.seen.insert(resource.address.clone(), seen);
@@ -157,11 +164,16 @@ impl Survey {
 
     /// Forgets what was seen of `resource`, because what was changed since may matter to it.
     pub(crate) fn forget(&mut self, resource: &Resource) {
-        if let Some(seen) = self.seen.remove(&resource.address) {
-            for key in given_in_vain(resource, &seen) {
-                self.outputs.remove(&key);
-            }
-        }
+        self.seen.remove(&resource.address);
+    }
+
+    /// Forgets what was seen of every cloud's lane in which something of `changes` is to change, so that it is looked at
+    /// again just before.
+    pub(super) fn doubt(&mut self, changes: &[Change]) {
+        let is_cloud = |lane: &Lane| providers::find(lane.0).is_some_and(|provider| provider.api().is_some());
+        let lanes: BTreeSet<Lane> =
+            changes.iter().filter(|c| !c.is_keep()).map(|c| lane_of(&c.resource)).filter(is_cloud).collect();
+        changes.iter().filter(|c| lanes.contains(&lane_of(&c.resource))).for_each(|c| self.forget(&c.resource));
     }
 
     /// What must change, in order.
@@ -238,12 +250,18 @@ impl Survey {
             if provider.api().is_some_and(|api| has_token(api.token)) {
                 let (doors, name, report) = (run.doors.clone(), run.playbook.name.clone(), teller.report(false));
                 let provider_name = provider.name();
-                looking.spawn(async move { stock(&doors, (provider_name, None), &name, &[], &report).await });
+                looking.spawn(async move {
+                    let stock = stock(&doors, (provider_name, None), &name, &[], &report).await?;
+                    Ok::<_, Failure>((provider_name, stock))
+                });
             }
         }
         while let Some(looked) = looking.join_next().await {
             match looked.map_err(|e| Failure::new(Kind::Failed, "looking at the world broke off").because(e))? {
-                Ok(stock) => self.own(stock.owned),
+                Ok((name, stock)) => {
+                    self.own(stock.owned);
+                    self.leases.extend(stock.leases.into_iter().map(|lease| (name, lease)));
+                }
                 Err(failure) => teller.tell(What::Note {
                     text: format!("{failure}; whether something of this playbook is left there is not known"),
                 })?,
@@ -267,13 +285,14 @@ impl Survey {
         for (lane, resources) in lanes {
             let (doors, name, report) = (run.doors.clone(), run.playbook.name.clone(), teller.report(false));
             looking.spawn(async move {
+                let provider = lane.0;
                 let stock = stock(&doors, lane, &name, &resources, &report).await;
-                (resources, stock)
+                (provider, resources, stock)
             });
         }
         let mut failed = None;
         while let Some(looked) = looking.join_next().await {
-            let (resources, stock) =
+            let (provider, resources, stock) =
                 looked.map_err(|e| Failure::new(Kind::Failed, "looking at the world broke off").because(e))?;
             match stock {
                 Ok(stock) => {
@@ -281,6 +300,7 @@ impl Survey {
                         self.note(resource, seen);
                     }
                     self.own(stock.owned);
+                    self.leases.extend(stock.leases.into_iter().map(|lease| (provider, lease)));
                     match (stock.bill, goal) {
                         (Ok(bill), _) => self.bill.extend(bill),
                         // What cannot be ordered matters only to those who would order it.
@@ -293,6 +313,10 @@ impl Survey {
         }
         failed.map_or(Ok(()), Err)
     }
+}
+
+fn output_key(resource: &Resource, name: &str) -> OutputKey {
+    OutputKey { step: resource.step.clone(), name: name.to_owned() }
 }
 
 async fn stock(

@@ -76,10 +76,12 @@ impl Problem {
 
     /// Where the problem is, and its text, for people and for machines.
     pub fn locate(&self, path: &str, text: &str) -> Located {
-        let start = self.at.start.min(text.len());
+        // Whoever read the text may count without a mark at its beginning, which others put there.
+        let boundary = |at: usize| (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let start = boundary(self.at.start);
         let line_start = text[..start].rfind('\n').map_or(0, |i| i + 1);
         let line_end = text[start..].find('\n').map_or(text.len(), |i| start + i);
-        let end = self.at.end.clamp(start, line_end);
+        let end = boundary(self.at.end.clamp(start, line_end));
         Located {
             path: path.to_owned(),
             line: text[..start].matches('\n').count() + 1,

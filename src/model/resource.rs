@@ -7,6 +7,7 @@ use crate::model::access::{BornKey, CertificateRequest, KeyInUse, Nftables, Sshd
 use crate::model::cloud::{Firewall, PrimaryIp, PrivateNetwork, ReservedIp, Server, SshKey, Volume};
 use crate::model::dns::{OriginCertificate, Record, Zone};
 use crate::model::failure::Failure;
+use crate::model::lease::Lease;
 use crate::model::machine::{
     AuthorizedKey, Command, Compose, Directory, Existing, File, GeneratedSecret, HostAt, Package, Service, User,
 };
@@ -319,12 +320,14 @@ pub struct Stock {
     /// What the resources asked about cost per month where they are or would be, net; or why one of them
     /// cannot be ordered.
     pub bill: Result<Vec<PriceLine>, Failure>,
+    /// The leases of the playbook that hang there.
+    pub leases: Vec<Lease>,
 }
 
 impl Stock {
     /// Of a provider that costs nothing and whose resources carry no mark.
     pub fn free(seen: Vec<Observed>) -> Stock {
-        Stock { seen, owned: vec![], bill: Ok(vec![]) }
+        Stock { seen, owned: vec![], bill: Ok(vec![]), leases: vec![] }
     }
 }
 

@@ -54,7 +54,7 @@ impl Provider for Cloudflare {
         };
         let seen = want.iter().map(|resource| account.see(resource)).collect();
         // A zone on the free plan costs nothing, and no other is ever ordered.
-        Ok(Stock { seen, owned: account.owned(playbook), bill: Ok(vec![]) })
+        Ok(Stock { owned: account.owned(playbook), ..Stock::free(seen) })
     }
 
     async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {

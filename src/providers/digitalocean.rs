@@ -6,6 +6,7 @@ mod account;
 mod api;
 mod apply;
 mod droplets;
+mod leases;
 mod wire;
 
 use async_trait::async_trait;
@@ -20,7 +21,7 @@ use crate::model::name::Name;
 use crate::model::resource::{Observed, Owned, Resource, Stock};
 use crate::providers::digitalocean::account::Account;
 use crate::providers::digitalocean::api::{API, Ocean};
-use crate::providers::{self, Provider};
+use crate::providers::{self, Leases, Provider};
 
 /// The provider itself.
 pub struct DigitalOcean;
@@ -49,20 +50,25 @@ impl Provider for DigitalOcean {
         report: &Report,
     ) -> Result<Stock, Failure> {
         let api = Ocean::new(doors, report);
-        let (account, catalog) = match want.is_empty() {
-            true => (Account::load(api, playbook).await?, None),
-            false => {
-                let (account, catalog) = tokio::try_join!(Account::load(api, playbook), account::catalog(api))?;
-                (account, Some(catalog))
+        let catalog = async {
+            match want.is_empty() {
+                true => Ok(None),
+                false => account::catalog(api).await.map(Some),
             }
         };
+        let (account, catalog, leases) =
+            tokio::try_join!(Account::load(api, playbook), catalog, leases::list(api, playbook))?;
         let seen = want.iter().map(|resource| account.see(resource)).collect();
         let bill = catalog.map_or(Ok(vec![]), |catalog| account.bill(&catalog, want));
-        Ok(Stock { seen, owned: account.owned(), bill })
+        Ok(Stock { seen, owned: account.owned(), bill, leases })
     }
 
     async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {
         Some(api::check(Ocean::new(doors, report)).await)
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
     }
 
     async fn catalog(&self, doors: &Doors, report: &Report) -> Option<Result<Catalog, Failure>> {

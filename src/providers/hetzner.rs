@@ -3,6 +3,7 @@
 
 mod api;
 mod apply;
+mod leases;
 mod observe;
 mod servers;
 mod sizes;
@@ -21,7 +22,7 @@ use crate::model::resource::{Observed, Owned, Resource, Stock};
 use crate::providers::hetzner::api::{API, Hcloud};
 use crate::providers::hetzner::apply::KINDS;
 use crate::providers::hetzner::observe::Project;
-use crate::providers::{Account, Provider};
+use crate::providers::{Account, Leases, Provider};
 
 /// The provider itself.
 pub struct Hetzner;
@@ -57,11 +58,16 @@ impl Provider for Hetzner {
             seen: want.iter().map(|resource| project.see(resource)).collect(),
             owned: project.owned(playbook),
             bill: sizes::bill(catalog, want, &project.servers),
+            leases: leases::among(&project.firewalls, playbook),
         })
     }
 
     async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<Account, Failure>> {
         Some(api::check(Hcloud::new(doors, report)).await)
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
     }
 
     async fn catalog(&self, doors: &Doors, report: &Report) -> Option<Result<Catalog, Failure>> {

@@ -14,6 +14,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use backon::{ConstantBuilder, Retryable as _};
 use data_encoding::HEXLOWER;
 use rand_core::{OsRng, RngCore as _};
 
@@ -47,13 +48,7 @@ impl Provider for Hosts {
     }
 
     async fn observe(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Vec<Observed>, Failure> {
-        if modelled::is_asked_for(doors) {
-            return modelled::look(doors, want, report).await;
-        }
-        match self.look(doors, want, report).await? {
-            Some(facts) => want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect(),
-            None => Ok(vec![]),
-        }
+        self.take_stock_of(doors, want, report).await.map(|(seen, _)| seen)
     }
 
     async fn take_stock(
@@ -63,12 +58,9 @@ impl Provider for Hosts {
         want: &[Resource],
         report: &Report,
     ) -> Result<Stock, Failure> {
-        if modelled::is_asked_for(doors) {
-            return modelled::look(doors, want, report).await.map(Stock::free);
-        }
-        let Some(facts) = self.look(doors, want, report).await? else { return Ok(Stock::free(vec![])) };
-        let seen = want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect::<Result<_, _>>()?;
-        Ok(Stock { owned: owned(&facts, playbook, want), ..Stock::free(seen) })
+        let (seen, facts) = self.take_stock_of(doors, want, report).await?;
+        let owned = facts.map(|facts| owned(&facts, playbook, want)).unwrap_or_default();
+        Ok(Stock { owned, ..Stock::free(seen) })
     }
 
     async fn apply(
@@ -219,7 +211,34 @@ fn locked_out(what: &str, remedy: &str, why: Failure) -> Failure {
     )
 }
 
+/// How often a look whose connection was lost is taken again: it changes nothing.
+const LOOKS: usize = 3;
+
 impl Hosts {
+    /// What was seen of each of `want`, which are on one host, and all facts about it; of a modelled one there are none.
+    async fn take_stock_of(
+        &self,
+        doors: &Doors,
+        want: &[Resource],
+        report: &Report,
+    ) -> Result<(Vec<Observed>, Option<Facts>), Failure> {
+        let look = || async {
+            if modelled::is_asked_for(doors) {
+                return modelled::look(doors, want, report).await.map(|seen| (seen, None));
+            }
+            let Some(facts) = self.look(doors, want, report).await? else { return Ok((vec![], None)) };
+            let seen =
+                want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect::<Result<_, _>>()?;
+            Ok((seen, Some(facts)))
+        };
+        let pace = ConstantBuilder::new().with_delay(doors.http.pace().first).with_max_times(LOOKS);
+        look.retry(pace)
+            .sleep(tokio::time::sleep)
+            .when(|failure: &Failure| failure.kind == Kind::Lost && !report.stopping())
+            .notify(|_, _| report.tell(Progress::Waiting("the connection that was lost, to look again".to_owned())))
+            .await
+    }
+
     /// The facts of the host `want` is on, in one exec; `None` where nothing is wanted.
     async fn look(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Option<Facts>, Failure> {
         let Some(at) = want.first().and_then(|resource| resource.on.as_ref()) else { return Ok(None) };

@@ -47,7 +47,7 @@ impl Provider for Neon {
         let api = NeonApi::new(doors, report);
         let owned = projects::load(api, playbook, want).await?;
         let seen = want.iter().map(|resource| projects::see(api, &owned, resource)).collect();
-        Ok(Stock { seen, owned: projects::owned(&owned), bill: Ok(projects::bill(want)) })
+        Ok(Stock { owned: projects::owned(&owned), bill: Ok(projects::bill(want)), ..Stock::free(seen) })
     }
 
     async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {

@@ -54,7 +54,7 @@ impl Provider for Supabase {
         for resource in want {
             seen.push(account.see(resource).await?);
         }
-        Ok(Stock { seen, owned: account.owned(playbook), bill: account.bill(want).await })
+        Ok(Stock { owned: account.owned(playbook), bill: account.bill(want).await, ..Stock::free(seen) })
     }
 
     async fn check(&self, doors: &Doors, report: &Report) -> Option<Result<providers::Account, Failure>> {

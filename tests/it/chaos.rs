@@ -204,6 +204,17 @@ async fn every_bad_day_ends_well_or_with_a_word() {
     assert!(wrong.is_empty(), "{} of {seeds} seeds:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_connection_breaks_again_and_again_is_finished_as_long_as_it_comes_further() {
+    let Some(databases) = databases().await else { return };
+    let (world, text) = solo_full(&databases).await;
+    world.served("host").faults.rule(vec!["cut-after-effect:15%".parse().unwrap()], 1);
+    let went = world.go_in(&playbooks(), &text, Goal::Apply).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    let met = world.served("host").faults.met();
+    assert!(met > 10, "it broke more often than nothing could come further: {met}");
+}
+
 /// A run that did not end well must say what went wrong, what exists and what to do.
 fn word_of(went: &Went) -> Vec<String> {
     if went.outcome.code == 0 {

@@ -48,6 +48,7 @@ mod killed;
 /// The program is killed while it changes a real local host.
 mod kills;
 /// Random keys, hostile answers and changing sizes, on every page of the wizard.
+mod leases;
 mod mashing;
 /// What people do by mistake in the wizard, and what must not come of it.
 mod mistakes;

@@ -252,3 +252,11 @@ fn backups_that_could_not_be_made_or_would_come_too_late() {
     );
     check(&late, "18:7", 9, &["stands below the app `app`", "before its apps start"]);
 }
+
+#[test]
+fn a_byte_order_mark_of_an_editor_shifts_nothing() {
+    check(&format!("\u{feff}{HEAD}nmae = 1\n"), "3:1", 4, &["nmae"]);
+    // The parser's own complaints, too.
+    let said = refuse("\u{feff}schema = \n");
+    assert!(said.contains("--> p.toml:1:") && said.contains('^'), "{said}");
+}

@@ -105,6 +105,17 @@ pub(crate) struct World {
     pub(crate) adopt: Vec<String>,
     /// Shall what is no longer wanted go?
     pub(crate) retire: bool,
+    /// How long a lease holds.
+    pub(crate) lease: Duration,
+}
+
+/// Who goes through a playbook.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Laptop {
+    /// Which one it is: each has a state folder of its own.
+    pub(crate) number: u8,
+    /// Does its user break leases?
+    pub(crate) breaks_leases: bool,
 }
 
 /// What simulated clouds of a test stand on: no machines, no time to lose.
@@ -180,6 +191,7 @@ impl World {
             losing_data: true,
             adopt: vec![],
             retire: false,
+            lease: Pace::default().lease,
         }
     }
 
@@ -197,7 +209,8 @@ impl World {
     pub(crate) fn doors(&self) -> Doors {
         let keys: Arc<dyn Keys> = Arc::new(self.secrets.clone());
         let endpoints = self.clouds.endpoints();
-        let pace = Pace { first: Duration::from_millis(5), longest: Duration::from_millis(20), ..Pace::default() };
+        let (first, longest) = (Duration::from_millis(5), Duration::from_millis(20));
+        let pace = Pace { first, longest, lease: self.lease, ..Pace::default() };
         Doors {
             http: Http::new(endpoints, keys.clone(), pace),
             ssh: Ssh::new(keys.clone(), Some(self.folder.path().join("key")), None, self.patience),
@@ -213,6 +226,11 @@ impl World {
 
     /// Goes through `text`, a playbook in the folder `beside`, as far as `goal` says, approving the plan.
     pub(crate) async fn go_in(&self, beside: &Path, text: &str, goal: Goal) -> Went {
+        self.go_from(Laptop::default(), beside, text, goal).await
+    }
+
+    /// The same, from one of several laptops.
+    pub(crate) async fn go_from(&self, laptop: Laptop, beside: &Path, text: &str, goal: Goal) -> Went {
         let loaded = match check(&beside.join("test.toml"), text) {
             Ok(loaded) => loaded,
             Err(Refused::Wrong(problems)) => panic!("{}", problems.iter().map(|p| p.render()).collect::<String>()),
@@ -225,10 +243,14 @@ impl World {
             playbook: loaded.playbook,
             sources: loaded.sources,
             doors: Arc::new(self.doors()),
-            state: self.state(),
+            state: if laptop.number == 0 {
+                self.state()
+            } else {
+                self.folder.path().join(format!("state-{}", laptop.number))
+            },
             events: sender,
             commands,
-            wishes: Wishes { adopt: self.adopt.clone(), retire: self.retire },
+            wishes: Wishes { adopt: self.adopt.clone(), retire: self.retire, break_lease: laptop.breaks_leases },
             stop: Arc::new(AtomicBool::new(false)),
         };
         let outcome = run.go(goal).await;

@@ -1,0 +1,194 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall::engine::Goal;
+use landfall::model::event::What;
+use landfall::rehearsal::clouds::Ground;
+use landfall::rehearsal::faults::Moment;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::world::{Laptop, Went, World, ask, ground, told};
+
+/// The clouds that keep leases.
+const KEEPERS: &[&str] = &["hetzner", "digitalocean"];
+const OTHER: Laptop = Laptop { number: 1, breaks_leases: false };
+
+async fn world(api: &str, pace: Duration) -> World {
+    World::of(&[api, "host"], Ground { pace, ..ground() }).await
+}
+
+fn playbook(world: &World, api: &str) -> String {
+    match api {
+        "hetzner" => world.server_playbook(),
+        _ => world.server_playbook().replace("hetzner", api).replace("fsn1", "fra1").replace("cx23", "s-2vcpu-2gb"),
+    }
+}
+
+async fn go(world: &World, laptop: Laptop, text: &str, goal: Goal) -> Went {
+    world.go_from(laptop, world.folder.path(), text, goal).await
+}
+
+/// What a cloud calls each lease that hangs there.
+async fn leases(world: &World, api: &str) -> Vec<String> {
+    let (list, name) = if api == "hetzner" { ("firewalls", "id") } else { ("tags", "name") };
+    let (_, body) = ask(world, api, "GET", &format!("/{list}?per_page=50"), None).await;
+    let all = body[list].as_array().unwrap().clone();
+    let is_lease = |entry: &serde_json::Value| entry["name"].as_str().unwrap().starts_with("landfall-lease");
+    all.iter().filter(|entry| is_lease(entry)).map(|entry| entry[name].to_string().replace('"', "")).collect()
+}
+
+/// Begins a run on laptop 0 that breaks off, as if its power were cut, when it orders the server.
+async fn break_off(world: &Arc<World>, api: &'static str, text: &str) {
+    let order = if api == "hetzner" { "/servers" } else { "/droplets" };
+    let (told, mut begun) = mpsc::unbounded_channel();
+    world.served(api).faults.watch(Some(Arc::new(move |_, method, path, moment| {
+        let is_order = method == "POST" && path.ends_with(order) && moment == Moment::Before;
+        if is_order {
+            told.send(()).unwrap();
+        }
+        is_order
+    })));
+    let (running, text) = (world.clone(), text.to_owned());
+    let run = tokio::spawn(async move { go(&running, Laptop::default(), &text, Goal::Apply).await });
+    begun.recv().await.expect("a server is ordered");
+    run.abort();
+    assert!(run.await.is_err_and(|ended| ended.is_cancelled()));
+    world.served(api).faults.watch(None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_broke_off_keeps_another_laptop_away_but_not_its_own() {
+    for api in KEEPERS {
+        let world = Arc::new(world(api, Duration::from_millis(5)).await);
+        let text = playbook(&world, api);
+        break_off(&world, api, &text).await;
+        assert_eq!(leases(&world, api).await.len(), 1, "{api}");
+        let before = world.clouds.holds();
+
+        for goal in [Goal::Apply, Goal::Destroy] {
+            let refused = go(&world, OTHER, &text, goal).await;
+            assert_eq!(refused.outcome.code, 1, "{api}: {}", refused.failure());
+            let failure = refused.failure();
+            let wanted = ["is changing `acme` now", api, "ends by itself at", "--break-lease", "Nothing was done"];
+            assert!(wanted.iter().all(|word| failure.contains(word)), "{failure}");
+            assert_eq!(world.clouds.holds(), before, "{api}: nothing was done");
+        }
+        let planned = go(&world, OTHER, &text, Goal::Plan).await;
+        assert_eq!(planned.outcome.code, 0, "whoever only looks is not kept away: {}", planned.failure());
+        let is_note = |what: &What| matches!(what, What::Note { text } if text.contains("may be halfway"));
+        assert!(planned.events.iter().any(|event| is_note(&event.event)), "{api}");
+
+        let own = go(&world, Laptop::default(), &text, Goal::Apply).await;
+        assert_eq!(own.outcome.code, 0, "{api}: {}", own.failure());
+        assert_eq!(leases(&world, api).await, Vec::<String>::new(), "{api}: it went with the run");
+        assert!(go(&world, OTHER, &text, Goal::Apply).await.plan().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_has_ended_or_is_broken_keeps_nobody_away() {
+    for api in KEEPERS {
+        let world = Arc::new(world(api, Duration::from_millis(5)).await);
+        let text = playbook(&world, api);
+        break_off(&world, api, &text).await;
+        let breaking = go(&world, Laptop { breaks_leases: true, ..OTHER }, &text, Goal::Apply).await;
+        assert_eq!(breaking.outcome.code, 0, "{api}: {}", breaking.failure());
+        assert_eq!(leases(&world, api).await, Vec::<String>::new(), "{api}");
+
+        // One that ended in 2020, as the clouds write it.
+        let (path, mark) = match *api {
+            "hetzner" => {
+                let labels =
+                    [("", "acme"), ("-id", "0011"), ("-user", "ann"), ("-machine", "desk"), ("-until", "1600000000")];
+                let labels: std::collections::BTreeMap<String, &str> =
+                    labels.iter().map(|(name, value)| (format!("landfall-lease{name}"), *value)).collect();
+                ("/firewalls", json!({ "name": "landfall-lease-acme", "labels": labels }))
+            }
+            _ => ("/tags", json!({ "name": "landfall-lease:acme:0011:1600000000:ann:desk" })),
+        };
+        for goal in [Goal::Apply, Goal::Destroy] {
+            assert_eq!(ask(&world, api, "POST", path, Some(mark.clone())).await.0, 201);
+            let went = go(&world, OTHER, &text, goal).await;
+            assert_eq!(went.outcome.code, 0, "{api}: {}", went.failure());
+            assert_eq!(leases(&world, api).await, Vec::<String>::new(), "{api}, {goal:?}: nobody misses it");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_laptops_that_begin_at_once_never_both_go_on() {
+    let (mut done, mut away) = (0, 0);
+    for api in KEEPERS {
+        for _ in 0..8 {
+            let world = world(api, Duration::from_millis(5)).await;
+            let text = playbook(&world, api);
+            let both =
+                tokio::join!(go(&world, Laptop::default(), &text, Goal::Apply), go(&world, OTHER, &text, Goal::Apply));
+            for went in [&both.0, &both.1] {
+                match went.outcome.code {
+                    0 => done += 1,
+                    _ => {
+                        away += 1;
+                        assert!(went.failure().contains("is changing `acme` now"), "{api}: {}", went.failure());
+                    }
+                }
+            }
+            let servers = world
+                .clouds
+                .holds()
+                .iter()
+                .filter(|held| held.contains("acme-web") && (held.contains("server") || held.contains("droplet")))
+                .count();
+            assert!(servers <= 1, "{api}: {:?}", world.clouds.holds());
+            let last = go(&world, OTHER, &text, Goal::Apply).await;
+            assert_eq!(last.outcome.code, 0, "{api}: {}", last.failure());
+            assert_eq!(leases(&world, api).await, Vec::<String>::new(), "{api}");
+        }
+    }
+    told(&format!("two laptops at once: {done} runs went through, {away} gave way"));
+    assert!(away > 0, "they met at least once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_and_a_run_whose_lease_was_broken_stops() {
+    for api in KEEPERS {
+        let mut world = world(api, Duration::from_secs(2)).await;
+        world.lease = Duration::from_secs(1);
+        let world = Arc::new(world);
+        let text = playbook(&world, api);
+        let (told, mut renewed) = mpsc::unbounded_channel();
+        world.served(api).faults.watch(Some(Arc::new(move |_, method, path, moment| {
+            // The first one takes the lease, further ones renew it.
+            let writes =
+                (method == "PUT" && path.contains("/firewalls/")) || (method == "POST" && path.ends_with("/tags"));
+            if writes && moment == Moment::After {
+                let _ = told.send(());
+            }
+            false
+        })));
+        let (running, script) = (world.clone(), text.clone());
+        let run = tokio::spawn(async move { go(&running, Laptop::default(), &script, Goal::Apply).await });
+        let writes = if *api == "hetzner" { 2 } else { 6 };
+        for _ in 0..writes {
+            renewed.recv().await.expect("a lease is renewed");
+        }
+        let hanging = leases(&world, api).await;
+        assert!(!hanging.is_empty(), "{api}: a lease hangs there");
+        let breaking = go(&world, Laptop { breaks_leases: true, ..OTHER }, &text, Goal::Apply);
+        let (first, breaking) = tokio::join!(run, breaking);
+        let first = first.unwrap();
+        assert_eq!(first.outcome.code, 1, "{api}: {}", first.failure());
+        assert!(first.failure().contains("broke the lease of this run"), "{api}: {}", first.failure());
+        told_of(&breaking, api);
+        let last = go(&world, OTHER, &text, Goal::Apply).await;
+        assert_eq!(last.outcome.code, 0, "{api}: {}", last.failure());
+        assert_eq!(leases(&world, api).await, Vec::<String>::new(), "{api}");
+    }
+}
+
+/// Whoever broke a lease reads of it.
+fn told_of(breaking: &Went, api: &str) {
+    let is_note = |what: &What| matches!(what, What::Note { text } if text.contains("its lease is broken"));
+    assert!(breaking.events.iter().any(|event| is_note(&event.event)), "{api}: {}", breaking.failure());
+}
