@@ -83,7 +83,7 @@ fuzz_target!(|bytes: &[u8]| {
     let endpoints: BTreeMap<String, String> =
         clouds.iter().filter_map(|p| p.api()).map(|api| (api.name.to_owned(), url.clone())).collect();
     let keys: Arc<dyn Keys> = Arc::new(Token);
-    let pace = Pace { first: Duration::ZERO, longest: Duration::ZERO, retries: 0, timeout: Duration::from_secs(2) };
+    let pace = Pace { first: Duration::ZERO, longest: Duration::ZERO, retries: 0, timeout: Duration::from_secs(2), ..Pace::default() };
     let doors = Doors {
         http: Http::new(endpoints, keys.clone(), pace),
         ssh: Ssh::new(keys.clone(), None, None, Patience { reach: Duration::ZERO, login: Duration::ZERO }),

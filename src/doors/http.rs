@@ -98,6 +98,11 @@ pub struct Reply {
     pub body: Value,
 }
 
+/// Takes the part under `key` out of `body`; null where there is none, or where `body`, whatever it is, has no parts.
+pub fn take(body: &mut Value, key: &str) -> Value {
+    body.get_mut(key).map(Value::take).unwrap_or_default()
+}
+
 /// How often and how long the door tries.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -223,14 +228,20 @@ impl Http {
         }
         let wait = header("retry-after").map(Duration::from_secs);
         let bytes = response.bytes().await.map_err(|e| Refused::from_transport(api, call, &e, token))?;
-        let body = match bytes.len() {
-            0 => Value::Null,
-            _ => serde_json::from_slice(&bytes)
-                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).chars().take(400).collect())),
+        let (body, is_json) = match serde_json::from_slice(&bytes) {
+            Ok(body) => (body, true),
+            Err(_) if bytes.is_empty() => (Value::Null, true),
+            Err(_) => (Value::String(String::from_utf8_lossy(&bytes).chars().take(400).collect()), false),
         };
         let mut body = scrub(body, token);
         if status >= 400 {
             body = call.hidden.iter().fold(body, |body, text| scrub(body, text));
+        }
+        if (200..300).contains(&status) && !is_json {
+            let kind = if call.is_repeatable() { Kind::Failed } else { Kind::Lost };
+            let failure = Failure::new(kind, format!("{} answered {:?} {} with something that is no JSON", api.name, call.method, call.path))
+                .hint("a proxy or the login page of a network may have answered instead: open any page in a browser, then run the same command again");
+            return Err(Refused { failure, retry: false, wait: None });
         }
         if status != 429 && status < 500 {
             return Ok(Reply { status, body });

@@ -209,3 +209,30 @@ fn a_journal_cut_off_in_the_middle_is_read_as_far_as_it_goes() {
     assert_eq!(code, 0);
     assert!(out.contains("cut off") && out.contains("apply") && out.contains("1 change"), "{out}");
 }
+
+#[test]
+fn something_else_in_an_apis_place_is_told_and_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let playbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks");
+    for (answer, word) in
+        [("<html>please log in</html>", "no JSON"), ("\"hello\"", "understood"), ("[[]]", "understood")]
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = std::io::Read::read(&mut stream, &mut [0; 8192]);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+                let _ = std::io::Write::write_all(&mut stream, format!("{head}{answer}").as_bytes());
+            }
+        });
+        let mut plan = landfall(folder.path());
+        plan.arg("plan").arg(playbooks.join("solo-full.toml"));
+        for api in ["HETZNER", "CLOUDFLARE", "SUPABASE"] {
+            plan.env(format!("LANDFALL_{api}_URL"), &url).env(format!("LANDFALL_SECRET_{api}_TOKEN"), "x");
+        }
+        let (code, _, said) = run(&mut plan);
+        assert_eq!(code, 1, "{answer}: {said}");
+        assert!(said.contains(word), "{answer}: {said}");
+    }
+}

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method};
+use crate::doors::http::{Api, Call, Method, take};
 use crate::model::event::Report;
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -61,8 +61,8 @@ impl<'a> Cf<'a> {
             let mut call = Call::new(Method::Get, path).query("page", page).query("per_page", per_page);
             call.query.extend(query.iter().cloned());
             let mut body = self.send(&call).await?;
-            let info: PageInfo = serde_json::from_value(body["result_info"].take()).unwrap_or_default();
-            let batch: Vec<T> = parse(body["result"].take(), path)?;
+            let info: PageInfo = serde_json::from_value(take(&mut body, "result_info")).unwrap_or_default();
+            let batch: Vec<T> = parse(take(&mut body, "result"), path)?;
             let last = info.total_pages.or(info.total_count.map(|count| count.div_ceil(per_page))).unwrap_or(page);
             entries.extend(batch);
             if page >= last {
@@ -80,7 +80,7 @@ impl<'a> Cf<'a> {
     ) -> Result<T, Failure> {
         let mut call = Call::new(Method::Get, path);
         call.query.extend(query.iter().cloned());
-        parse(self.send(&call).await?["result"].take(), path)
+        parse(take(&mut self.send(&call).await?, "result"), path)
     }
 
     /// Is there something at `path`?
@@ -97,7 +97,7 @@ impl<'a> Cf<'a> {
     pub(super) async fn act(self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         let mut call = Call::new(method, path);
         call.body = body;
-        Ok(self.send(&call).await?["result"].take())
+        Ok(take(&mut self.send(&call).await?, "result"))
     }
 
     /// Deletes what is at `path`; what is already gone is fine.

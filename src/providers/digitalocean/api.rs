@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method};
+use crate::doors::http::{Api, Call, Method, take};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -55,7 +55,7 @@ impl<'a> Ocean<'a> {
             let mut call = Call::new(Method::Get, path).query("page", page).query("per_page", PER_PAGE);
             call.query.extend(query.iter().cloned());
             let mut body = self.send(&call).await?;
-            entries.extend(parse::<Vec<T>>(body[key].take(), path)?);
+            entries.extend(parse::<Vec<T>>(take(&mut body, key), path)?);
             if !body["links"]["pages"]["next"].is_string() {
                 break;
             }
@@ -65,7 +65,7 @@ impl<'a> Ocean<'a> {
 
     /// The single thing at `path`, which stands under `key`.
     pub(super) async fn get<T: DeserializeOwned>(self, path: &str, key: &str) -> Result<T, Failure> {
-        parse(self.send(&Call::new(Method::Get, path)).await?[key].take(), path)
+        parse(take(&mut self.send(&Call::new(Method::Get, path)).await?, key), path)
     }
 
     /// Makes or changes something. What another action holds is waited for: such a refusal says that nothing was done.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method};
+use crate::doors::http::{Api, Call, Method, take};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -93,7 +93,7 @@ impl<'a> Hcloud<'a> {
             let mut call = Call::new(Method::Get, path).query("page", page).query("per_page", PER_PAGE);
             call.query.extend(query.iter().cloned());
             let mut body = self.call(&call).await?;
-            let list = body.get_mut(key).map(Value::take).unwrap_or_default();
+            let list = take(&mut body, key);
             entries.extend(parse::<Vec<T>>(list, path)?);
             match body["meta"]["pagination"]["next_page"].as_i64() {
                 Some(next) if next > page => page = next,
@@ -105,7 +105,7 @@ impl<'a> Hcloud<'a> {
     /// The single thing at `path`, which stands under `key`.
     pub(super) async fn get<T: DeserializeOwned>(self, path: &str, key: &str) -> Result<T, Failure> {
         let mut body = self.call(&Call::new(Method::Get, path)).await?;
-        parse(body.get_mut(key).map(Value::take).unwrap_or_default(), path)
+        parse(take(&mut body, key), path)
     }
 
     /// Creates something, or asks for an action. What another action holds is waited for: those refusals
@@ -185,7 +185,7 @@ impl<'a> Hcloud<'a> {
                     call = call.query("id", id);
                 }
                 let mut body = self.call(&call).await?;
-                let actions: Vec<Action> = parse(body["actions"].take(), "/actions")?;
+                let actions: Vec<Action> = parse(take(&mut body, "actions"), "/actions")?;
                 for id in ids {
                     let action = actions.iter().find(|action| action.id == *id).ok_or_else(|| {
                         Failure::new(Kind::Failed, format!("hetzner no longer knows the action {id}"))

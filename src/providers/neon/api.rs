@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method};
+use crate::doors::http::{Api, Call, Method, take};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -57,7 +57,7 @@ impl<'a> NeonApi<'a> {
                 call = call.query("cursor", cursor);
             }
             let mut body = self.send(&call).await?;
-            let page: Vec<T> = parse(body["projects"].take(), "/projects")?;
+            let page: Vec<T> = parse(take(&mut body, "projects"), "/projects")?;
             let length = page.len();
             all.extend(page);
             cursor = body["pagination"]["cursor"].as_str().map(str::to_owned);
