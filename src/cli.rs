@@ -311,7 +311,11 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, Consent::default()),
         Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, Consent::default()),
         Cmd::Apply { file, yes, allow_data_loss, adopt, retire, break_lease } => {
-            let consent = Consent { yes, losing_data: allow_data_loss, wishes: Wishes { adopt, retire, break_lease } };
+            let consent = Consent {
+                yes,
+                losing_data: allow_data_loss,
+                wishes: Wishes { adopt, retire, break_lease, rebuild: false },
+            };
             go::go(&settings(&cli.globals)?, &file, Goal::Apply, consent)
         }
         Cmd::Destroy { file, yes, allow_data_loss, break_lease } => {
@@ -322,7 +326,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Cmd::Backup { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Backup),
         Cmd::Drill { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Drill),
         Cmd::Recover { file, set, yes, break_lease } => {
-            let wishes = Wishes { break_lease, ..Wishes::default() };
+            let wishes = Wishes { break_lease, rebuild: true, ..Wishes::default() };
             let consent = Consent { yes, losing_data: false, wishes };
             recover::recover(&settings(&cli.globals)?, &file, &set, consent)
         }

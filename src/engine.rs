@@ -1,6 +1,7 @@
 //! The one loop: desired, observe, diff, approve, journal, apply, observe until nothing differs.
 //! `plan`, `check`, `apply` and `destroy` are that loop stopped at different places.
 
+mod account;
 mod chains;
 mod destroy;
 mod lanes;
@@ -82,6 +83,8 @@ pub struct Wishes {
     pub retire: bool,
     /// Go ahead although another's run is going on, and take its lease away.
     pub break_lease: bool,
+    /// Build anew what is gone, even where nothing at all is left of it.
+    pub rebuild: bool,
 }
 
 /// One going-through.
@@ -161,6 +164,9 @@ impl Run {
         if let Some(unknown) = self.wishes.adopt.iter().find(is_wanted) {
             return Err(Failure::new(Kind::Usage, format!("the playbook wants nothing with the address `{unknown}`"))
                 .hint("give --adopt an address as `landfall plan` shows it; nothing was done"));
+        }
+        if goal == Goal::Apply {
+            self.check_accounts(&survey)?;
         }
         let changes = survey.changes();
         let orphans = survey.orphans();

@@ -1,6 +1,6 @@
 //! The journal: what a run did, one event per line. History, never truth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -122,6 +122,36 @@ fn events_of(state: &Path, run: &Run) -> Result<Vec<Event>, Failure> {
         .map_err(|e| Failure::new(Kind::Failed, format!("cannot read {}", path.display())).because(e))?;
     let lines = BufReader::new(file).lines().map_while(Result::ok);
     Ok(lines.filter_map(|line| serde_json::from_str(&line).ok()).collect())
+}
+
+/// What the last run of the playbook `name` that had a plan left behind, if it was an `apply`: the run's name, and the
+/// address of everything that was there, or that it made.
+pub fn left_by_the_last_apply(state: &Path, name: &Name) -> Option<(String, BTreeSet<String>)> {
+    let planned = |event: &Event| match &event.event {
+        What::Planned { changes, .. } => Some(changes.clone()),
+        _ => None,
+    };
+    for run in runs(state, Some(name.as_str())).into_iter().rev() {
+        let events = events_of(state, &run).unwrap_or_default();
+        let Some(plan) = events.iter().find_map(planned) else { continue };
+        // A run that takes things away may have come further than its journal.
+        if run.command != "apply" {
+            return None;
+        }
+        let is_there = |verb: &str| matches!(verb, "keep" | "update" | "replace" | "delete");
+        let there = plan.iter().filter(|change| is_there(&change.verb)).map(|change| change.address.clone());
+        let mut left: BTreeSet<String> = there.collect();
+        for event in events {
+            if let What::ChangeDone { address, .. } = event.event {
+                match plan.iter().any(|change| change.address == address && change.verb == "delete") {
+                    true => left.remove(&address),
+                    false => left.insert(address),
+                };
+            }
+        }
+        return Some((run.run, left));
+    }
+    None
 }
 
 /// How many earlier runs tell what is usual.

@@ -21,6 +21,7 @@ impl Run {
     /// Deletes in reverse order, hosts that stay first. Done when looking finds nothing of ours.
     pub(super) async fn destroy(&mut self, teller: &Teller) -> Result<Reached, Failure> {
         let survey = Survey::take(self, teller, Goal::Destroy).await?;
+        self.check_accounts(&survey)?;
         let unreached = Observed::Unreached;
         let mut changes: Vec<Change> = survey
             .wanted

@@ -16,6 +16,8 @@ pub(crate) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     keys: Box<dyn Write + Send>,
     seen: Arc<(Mutex<vt100::Parser>, Condvar)>,
+    /// Every screen there was, from the first on.
+    past: Arc<Mutex<Vec<String>>>,
 }
 
 pub(crate) const ENTER: &str = "\r";
@@ -43,16 +45,20 @@ impl Terminal {
         variables.iter().for_each(|(name, value)| command.env(name, value));
         let child = pair.slave.spawn_command(command).unwrap();
         let seen = Arc::new((Mutex::new(vt100::Parser::new(cells(24), cells(80), 0)), Condvar::new()));
-        let (mut reader, watched) = (pair.master.try_clone_reader().unwrap(), seen.clone());
+        let past = Arc::new(Mutex::new(Vec::new()));
+        let (mut reader, watched, kept) = (pair.master.try_clone_reader().unwrap(), seen.clone(), past.clone());
         std::thread::spawn(move || {
             let mut bytes = [0; 8192];
             while let Ok(count @ 1..) = reader.read(&mut bytes) {
-                watched.0.lock().unwrap().process(&bytes[..count]);
+                let mut parser = watched.0.lock().unwrap();
+                parser.process(&bytes[..count]);
+                kept.lock().unwrap().push(parser.screen().contents());
+                drop(parser);
                 watched.1.notify_all();
             }
         });
         let keys = pair.master.take_writer().unwrap();
-        Terminal { pair, child, keys, seen }
+        Terminal { pair, child, keys, seen, past }
     }
 
     /// What is on the screen, in lines.
@@ -89,6 +95,12 @@ impl Terminal {
     /// Waits until `text` is on the screen, wherever its lines are broken.
     pub(crate) fn see(&self, text: &str) {
         self.until(text, |screen| flat(screen).contains(&flat(text)).then_some(()));
+    }
+
+    /// Waits until `text` is or was on the screen: for what stands there for a moment only.
+    pub(crate) fn see_pass(&self, text: &str) {
+        let was_there = || self.past.lock().unwrap().iter().any(|screen| flat(screen).contains(&flat(text)));
+        self.until(text, |_| was_there().then_some(()));
     }
 
     /// Gives the terminal another size.

@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
 use landfall::engine::Goal;
+use landfall::model::event::What;
+use landfall::rehearsal::clouds::Ground;
 use landfall::rehearsal::faults::{Fault, Trouble};
 
 use crate::chaos::{Measure, databases, playbooks, solo_full};
-use crate::world::told;
+use crate::world::{World, ground, told};
 
 /// The clouds whose tokens go bad.
 const CLOUDS: &[&str] = &["hetzner", "cloudflare", "supabase"];
@@ -65,4 +67,59 @@ async fn a_token_that_goes_bad_stops_the_run_with_a_word_and_a_good_one_goes_on(
     told(&format!("tokens: {stopped} runs stopped with exit 4, and were resumed"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(stopped >= 20, "most of them meet the bad token: {stopped}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_account_stops_the_run_and_the_right_one_goes_on() {
+    let Some(databases) = databases().await else { return };
+    let measure = Measure::take(&databases).await;
+    let (mut stopped, mut wrong) = (0, Vec::new());
+    for &api in CLOUDS {
+        // Cut short at different stages, and once not at all.
+        for nth in [15, 18, 24, 40, 1000] {
+            let (mut world, text) = solo_full(&databases).await;
+            world.served(api).faults.add(Fault { at: "", nth, trouble: Trouble::Revoke });
+            let first = world.go_in(&playbooks(), &text, Goal::Apply).await;
+            world.served(api).accept_again();
+            let is_made = |what: &What| matches!(what, What::ChangeDone { address, .. } if address.starts_with(&format!("{api}/")));
+            if !first.events.iter().any(|event| is_made(&event.event)) {
+                continue;
+            }
+            // Nothing is in the other account: no zone, no organisation.
+            let other = World::of(&[api], Ground { databases: Some(databases.clone()), ..ground() }).await;
+            let token = format!("{api}-token");
+            let own = world.secrets.0.lock().unwrap().get(&token).cloned().unwrap();
+            let of_other = other.clouds.tokens()[api].clone();
+            world.secrets.0.lock().unwrap().insert(token.clone(), of_other);
+            world.elsewhere.insert(api.to_owned(), other.clouds.endpoints()[api].clone());
+            for goal in [Goal::Apply, Goal::Destroy] {
+                let went = world.go_in(&playbooks(), &text, goal).await;
+                let writes = other.served(api).exchanges().iter().filter(|e| e.request.method != "GET").count();
+                let failure = went.failure();
+                if went.outcome.code != 4
+                    || !["another account", "sees no organisation"].iter().any(|word| failure.contains(word))
+                    || writes > 0
+                {
+                    wrong.push(format!(
+                        "{api} from the call {nth} on, {goal:?}: {}, {writes} writes: {failure}",
+                        went.outcome.code
+                    ));
+                }
+                stopped += usize::from(went.outcome.code == 4);
+            }
+
+            world.secrets.0.lock().unwrap().insert(token, own);
+            world.elsewhere.clear();
+            let resumed = world.go_in(&playbooks(), &text, Goal::Apply).await;
+            if resumed.outcome.code != 0 {
+                wrong.push(format!("{api} from the call {nth} on, resumed: {}", resumed.failure()));
+            }
+            let last = world.go_in(&playbooks(), &text, Goal::Apply).await;
+            wrong.extend(last.plan());
+            wrong.extend(measure.differences(&world, &last));
+        }
+    }
+    told(&format!("tokens: {stopped} runs met another account, and stopped with exit 4"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(stopped >= 12, "at several stages of each: {stopped}");
 }

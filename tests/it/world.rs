@@ -105,6 +105,8 @@ pub(crate) struct World {
     pub(crate) adopt: Vec<String>,
     /// Shall what is no longer wanted go?
     pub(crate) retire: bool,
+    /// Where an API is, if not at the world's own clouds.
+    pub(crate) elsewhere: BTreeMap<String, String>,
     /// How long a lease holds.
     pub(crate) lease: Duration,
 }
@@ -191,6 +193,7 @@ impl World {
             losing_data: true,
             adopt: vec![],
             retire: false,
+            elsewhere: BTreeMap::new(),
             lease: Pace::default().lease,
         }
     }
@@ -208,7 +211,8 @@ impl World {
     /// The ways out of this world.
     pub(crate) fn doors(&self) -> Doors {
         let keys: Arc<dyn Keys> = Arc::new(self.secrets.clone());
-        let endpoints = self.clouds.endpoints();
+        let mut endpoints = self.clouds.endpoints();
+        endpoints.extend(self.elsewhere.clone());
         let (first, longest) = (Duration::from_millis(5), Duration::from_millis(20));
         let pace = Pace { first, longest, lease: self.lease, ..Pace::default() };
         Doors {
@@ -250,7 +254,12 @@ impl World {
             },
             events: sender,
             commands,
-            wishes: Wishes { adopt: self.adopt.clone(), retire: self.retire, break_lease: laptop.breaks_leases },
+            wishes: Wishes {
+                adopt: self.adopt.clone(),
+                retire: self.retire,
+                break_lease: laptop.breaks_leases,
+                rebuild: false,
+            },
             stop: Arc::new(AtomicBool::new(false)),
         };
         let outcome = run.go(goal).await;
