@@ -1,6 +1,7 @@
 # make rehearse   the main job on this machine, for nothing: a server, Docker, an app, a proxy, and all gone again
 # make test       every test, those on real local hosts included
 # make chaos      the kill sweep and a thousand seeds of faults, for docs/reliability.md; takes about an hour
+# make fuzz       ten minutes of input that nobody expects for each of five parsers; takes over an hour
 # make bench      the numbers in docs/benchmarks.md
 # make lint       formatting and lints
 #
@@ -10,7 +11,7 @@
 CARGO ?= cargo
 PLAYBOOK ?= playbooks/solo-hetzner.toml
 
-.PHONY: rehearse test chaos deny bench lint setup
+.PHONY: rehearse test chaos fuzz deny bench lint setup
 
 rehearse: setup
 	$(CARGO) build --release --quiet
@@ -21,6 +22,9 @@ test: setup lint deny
 
 chaos: setup
 	LANDFALL_HOST_TESTS=1 LANDFALL_CHAOS=1 LANDFALL_SEEDS=1000 $(CARGO) test --release --test it -- chaos:: kills:: --test-threads 1
+
+fuzz:
+	sh fuzz/run.sh
 
 bench: setup
 	$(CARGO) build --release --quiet
