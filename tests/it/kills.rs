@@ -70,29 +70,50 @@ async fn a_kill_while_a_real_host_is_changed_leaves_one_from_which_the_same_comm
     }
     // Of a little more than two hundred moments: packages, guarded changes, the restore, the app, the proxy.
     let points: Vec<usize> = if all_of_it() { (1..=20).map(|point| point * 11 - 8).collect() } else { vec![47] };
-    let mut wrong = Vec::new();
-    for &nth in &points {
-        let real = real().await;
-        let folder = laptop(&real.text);
-        let (_, _, at) = tokio::task::block_in_place(|| run(&real, folder.path(), nth));
-        let (again, ..) = tokio::task::block_in_place(|| run(&real, folder.path(), 0));
-        let again = read(&again);
-        if again.code != Some(0) {
-            wrong.push(format!("killed at {nth}, {at}: the same command ended with {:?}: {}", again.code, again.text));
-        }
-        let (third, ..) = tokio::task::block_in_place(|| run(&real, folder.path(), 0));
-        let third = read(&third);
-        if (third.code, third.planned) != (Some(0), 0) {
-            wrong.push(format!("killed at {nth}, {at}: the third run has {} changes", third.planned));
-        }
-        let mut held = real.world.clouds.holds();
-        let all = held.len();
-        held.dedup();
-        if held.len() != all {
-            wrong.push(format!("killed at {nth}, {at}: something is there twice: {held:?}"));
-        }
-        told(&format!("kill on a real host, {nth}, {at}: {}", if wrong.is_empty() { "converged" } else { "WRONG" }));
-        assert_eq!(real.machines.close().await, Vec::<String>::new());
+    let turn = Arc::new(tokio::sync::Semaphore::new(3));
+    let mut running = tokio::task::JoinSet::new();
+    for nth in points {
+        let turn = turn.clone();
+        running.spawn(async move {
+            let _turn = turn.acquire().await.unwrap();
+            kill_at(nth).await
+        });
     }
+    let (mut kills, mut wrong) = (0, Vec::new());
+    while let Some(ended) = running.join_next().await {
+        kills += 1;
+        wrong.extend(ended.unwrap());
+    }
+    told(&format!("kills on a real host: {kills}, {} wrong", wrong.len()));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Kills one run at its `nth` moment on a host of its own. Gives everything that is wrong after the same command, twice.
+async fn kill_at(nth: usize) -> Vec<String> {
+    let real = real().await;
+    let folder = laptop(&real.text);
+    let (_, _, at) = tokio::task::block_in_place(|| run(&real, folder.path(), nth));
+    let (again, ..) = tokio::task::block_in_place(|| run(&real, folder.path(), 0));
+    let again = read(&again);
+    let mut wrong = Vec::new();
+    if again.code != Some(0) {
+        wrong.push(format!("the same command ended with {:?}: {}", again.code, again.text));
+    }
+    let (third, ..) = tokio::task::block_in_place(|| run(&real, folder.path(), 0));
+    let third = read(&third);
+    if (third.code, third.planned) != (Some(0), 0) {
+        wrong.push(format!("the third run has {} changes", third.planned));
+    }
+    let mut held = real.world.clouds.holds();
+    let all = held.len();
+    held.dedup();
+    if held.len() != all {
+        wrong.push(format!("something is there twice: {held:?}"));
+    }
+    let left = real.machines.close().await;
+    if !left.is_empty() {
+        wrong.push(format!("left over: {left:?}"));
+    }
+    told(&format!("kill on a real host, {nth}, {at}: {}", if wrong.is_empty() { "converged" } else { "WRONG" }));
+    wrong.into_iter().map(|wrong| format!("killed at {nth}, {at}: {wrong}")).collect()
 }
