@@ -18,7 +18,7 @@ use crate::providers::Provider;
 const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
 /// How many times a batch is changed at most until it is as wanted.
 const ROUNDS: usize = 4;
-/// How often, and how far apart, a host is asked again while our own lost script still changes it.
+/// How often, and how far apart, a host is asked again while another run's script still changes it.
 const BUSY_TRIES: usize = 60;
 const BUSY_GAP: Duration = Duration::from_secs(5);
 /// How often a batch whose connection was lost is taken up again without having come any further.
@@ -40,7 +40,7 @@ pub(super) async fn settle(
         None => provider.observe(doors, want, &report).await?,
     };
     let (mut resumptions, mut rounds, mut patience) = (0, 0, BUSY_TRIES);
-    let (mut left, mut was_lost) = (usize::MAX, false);
+    let mut left = usize::MAX;
     loop {
         let todo = ready(want, &have, allowed)?;
         if todo.is_empty() {
@@ -72,7 +72,6 @@ pub(super) async fn settle(
             Ok(None) => return differing(want, &have).first().map_or(Ok(have), |change| Err(unsettled(change))),
             Err(failure) if failure.kind == Kind::Lost && resumptions < RESUMPTIONS && !report.stopping() => {
                 resumptions += 1;
-                was_lost = true;
                 let failed = teller.tell_failed(&failure);
                 // Never sent again: looked for instead. Only what is seen to be missing is a failure.
                 match look_for_lost(provider, doors, want, &failed, teller).await {
@@ -81,9 +80,10 @@ pub(super) async fn settle(
                     Err(cause) => return Err(failure.because(cause)),
                 }
             }
-            // Our own script may still run on a host whose connection was lost: it is let finish.
-            Err(failure) if failure.kind == Kind::Busy && was_lost && patience > 0 => {
+            // Most often the script of a run that broke off, which is let finish; anybody else's, too.
+            Err(failure) if failure.kind == Kind::Busy && patience > 0 && !report.stopping() => {
                 patience -= 1;
+                report.tell(Progress::Waiting("the host, which another run's script is still changing".to_owned()));
                 sleep(BUSY_GAP).await;
                 have = provider.observe(doors, want, &report).await?;
             }
