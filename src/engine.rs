@@ -180,9 +180,6 @@ impl Run {
         if let Some(failure) = conflict(&changes) {
             return Err(failure);
         }
-        if !goal.changes_the_world() {
-            self.tell_leases(&survey, teller)?;
-        }
         match goal {
             Goal::Check if todo > 0 => {
                 let failure = drift(&changes);
@@ -196,7 +193,6 @@ impl Run {
                 if let Some(failure) = self.over_budget(&survey.bill) {
                     return Err(failure);
                 }
-                self.check_leases(&survey, teller)?;
                 let losses = changes.iter().filter(|c| c.loses_data()).map(|c| c.resource.address.to_string());
                 let retired_losses = retired.iter().map(|orphan| &orphan.address).filter(|a| destroy::holds_data(a));
                 let losses = losses.chain(retired_losses.map(ToString::to_string)).collect();

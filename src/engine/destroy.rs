@@ -44,7 +44,6 @@ impl Run {
             self.clear_leases(&survey, teller).await?;
             return Ok(Reached { changes: 0, failure: None });
         }
-        self.check_leases(&survey, teller)?;
         let mut losses = data_losses(&changes);
         losses.extend(
             orphans.iter().map(|o| &o.address).filter(|a| a.kind != "server" && holds_data(a)).map(ToString::to_string),

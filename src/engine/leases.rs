@@ -9,9 +9,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::cupboard::disk;
 use crate::doors::Doors;
-use crate::engine::Run;
 use crate::engine::survey::Survey;
 use crate::engine::teller::Teller;
+use crate::engine::{Goal, Run};
 use crate::model::event::{Report, What};
 use crate::model::failure::{Failure, Kind};
 use crate::model::lease::{Lease, Operator};
@@ -39,31 +39,22 @@ pub(super) struct Held {
 }
 
 impl Run {
-    /// Whose runs are going on elsewhere, as the survey saw them. Fails as `Busy` where one stands in the way of a change
-    /// and shall not be broken.
-    pub(super) fn check_leases(&self, survey: &Survey, teller: &Teller) -> Result<(), Failure> {
-        let operator = disk::operator(&self.state)?;
-        for keeper in self.keepers(survey, &operator) {
-            if let Some(lease) = keeper.in_the_way(&keeper.among(survey)) {
-                match self.wishes.break_lease {
-                    true => teller.tell(What::Note { text: format!("{}; its lease is broken", keeper.says(lease)) })?,
-                    false => return Err(keeper.refusal(lease)),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells of a run that is going on elsewhere, for one that changes nothing itself.
-    pub(super) fn tell_leases(&self, survey: &Survey, teller: &Teller) -> Result<(), Failure> {
+    /// Whose runs are going on elsewhere, as the survey saw them: only told to a run that changes nothing. Fails as `Busy`
+    /// where one stands in the way of a change and shall not be broken.
+    pub(super) fn check_leases(&self, survey: &Survey, teller: &Teller, goal: Goal) -> Result<(), Failure> {
         if survey.leases.is_empty() {
             return Ok(());
         }
         let operator = disk::operator(&self.state)?;
         for keeper in self.keepers(survey, &operator) {
-            if let Some(lease) = keeper.in_the_way(&keeper.among(survey)) {
-                teller.tell(What::Note { text: format!("{}; what is seen may be halfway", keeper.says(lease)) })?;
-            }
+            let leases = keeper.among(survey);
+            let Some(lease) = keeper.in_the_way(&leases) else { continue };
+            let what_follows = match (goal.changes_the_world(), self.wishes.break_lease) {
+                (false, _) => "what is seen may be halfway",
+                (true, true) => "its lease is broken",
+                (true, false) => return Err(keeper.refusal(lease)),
+            };
+            teller.tell(What::Note { text: format!("{}; {what_follows}", keeper.says(lease)) })?;
         }
         Ok(())
     }

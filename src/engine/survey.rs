@@ -64,6 +64,8 @@ impl Survey {
         }
         survey.look(run, teller, goal, |resource| resource.on.is_none()).await?;
         survey.look_elsewhere(run, teller, goal).await?;
+        // Before hosts are looked at: one that another run is just making is not there yet.
+        run.check_leases(&survey, teller, goal)?;
         survey.work_out(run)?;
         let hosts: Vec<Address> = survey
             .wanted

@@ -8,7 +8,7 @@ use landfall::rehearsal::faults::Moment;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::world::{Laptop, Went, World, ask, ground, told};
+use crate::world::{Laptop, Nowhere, Went, World, ask, ground, told};
 
 /// The clouds that keep leases.
 const KEEPERS: &[&str] = &["hetzner", "digitalocean"];
@@ -84,6 +84,23 @@ async fn a_run_that_broke_off_keeps_another_laptop_away_but_not_its_own() {
         assert_eq!(leases(&world, api).await, Vec::<String>::new(), "{api}: it went with the run");
         assert!(go(&world, OTHER, &text, Goal::Apply).await.plan().is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_laptop_is_refused_before_it_looks_for_a_host_that_is_only_being_made() {
+    let mut world = World::of(&["hetzner"], Ground { machines: Some(Arc::new(Nowhere)), ..ground() }).await;
+    let text = playbook(&world, "hetzner");
+    // Everything is made but the host, which never comes up; then another run is at it.
+    assert!(go(&world, Laptop::default(), &text, Goal::Apply).await.failure().contains("cannot reach the host"));
+    let until = (jiff::Timestamp::now().as_second() + 300).to_string();
+    let labels = json!({ "landfall-lease": "acme", "landfall-lease-id": "0011", "landfall-lease-user": "ann",
+        "landfall-lease-machine": "desk", "landfall-lease-until": until });
+    let lease = json!({ "name": "landfall-lease-acme", "labels": labels });
+    assert_eq!(ask(&world, "hetzner", "POST", "/firewalls", Some(lease)).await.0, 201);
+    // Whoever looked for the host would find the test waiting here.
+    world.patience.reach = Duration::from_secs(3600);
+    let refused = go(&world, OTHER, &text, Goal::Apply).await;
+    assert!(refused.failure().contains("ann@desk is changing `acme` now"), "{}", refused.failure());
 }
 
 #[tokio::test(flavor = "multi_thread")]
