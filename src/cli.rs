@@ -31,10 +31,11 @@ use crate::{providers, steps};
 
 /// Takes a solo developer from an empty cloud account to a production server.
 ///
-/// Without a command, a wizard asks and writes a playbook. A playbook says what shall be; `plan` shows what would change, `apply` makes it so, `check` tells whether
-/// it still is, `destroy` takes it away. `rehearse` does all of that on this machine, for nothing.
+/// Without a command, a wizard asks and writes a playbook. A playbook says what shall be; `plan` shows what would change,
+/// `apply` makes it so, `check` tells whether it still is, `destroy` takes it away. `rehearse` does all of that on this
+/// machine, for nothing.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done · 1 failed · 2 wrong use or playbook · 3 drift · 4 a person must act · \
                         5 over budget · 130 stopped")]
 pub struct Cli {
@@ -70,6 +71,18 @@ struct Globals {
     endpoint: Vec<String>,
 }
 
+/// How a command that changes something goes ahead.
+#[derive(Args, Clone, Copy, Debug)]
+struct GoAhead {
+    /// Go ahead without asking
+    #[arg(long)]
+    yes: bool,
+    /// Go ahead although a run on another laptop seems to be changing the same things, and take its lease away: only when
+    /// you know that it is dead
+    #[arg(long)]
+    break_lease: bool,
+}
+
 /// What goes wrong on purpose in the simulated clouds.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Weather {
@@ -94,9 +107,8 @@ enum Cmd {
     Apply {
         /// The playbook
         file: PathBuf,
-        /// Go ahead without asking
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        go_ahead: GoAhead,
         /// Also make changes that lose data, such as replacing a server
         #[arg(long)]
         allow_data_loss: bool,
@@ -106,10 +118,6 @@ enum Cmd {
         /// Take away what is Landfall's and no longer in the playbook, once everything else is as it shall be
         #[arg(long)]
         retire: bool,
-        /// Go ahead although a run on another laptop seems to be changing the same things, and take its lease away: only when
-        /// you know that it is dead
-        #[arg(long)]
-        break_lease: bool,
     },
     /// Tell whether everything still is as the playbook says; exit code 3 if not
     Check {
@@ -120,16 +128,11 @@ enum Cmd {
     Destroy {
         /// The playbook
         file: PathBuf,
-        /// Go ahead without asking
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        go_ahead: GoAhead,
         /// Also delete volumes and the data of hosts that stay
         #[arg(long)]
         allow_data_loss: bool,
-        /// Go ahead although a run on another laptop seems to be changing the same things, and take its lease away: only when
-        /// you know that it is dead
-        #[arg(long)]
-        break_lease: bool,
     },
     /// Make a backup now, on every server that has the step `backups`
     Backup {
@@ -152,13 +155,8 @@ enum Cmd {
         /// Change an answer of the playbook first, such as web.provider=digitalocean; may be repeated
         #[arg(long, value_name = "STEP.ANSWER=VALUE")]
         set: Vec<String>,
-        /// Go ahead without asking
-        #[arg(long)]
-        yes: bool,
-        /// Go ahead although a run on another laptop seems to be changing the same things, and take its lease away: only when
-        /// you know that it is dead
-        #[arg(long)]
-        break_lease: bool,
+        #[command(flatten)]
+        go_ahead: GoAhead,
     },
     /// Log in to a server of the playbook, whose key is known from its provider or the playbook
     Ssh {
@@ -307,25 +305,26 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             false => wizard::wizard(&settings, cli.playbook, &cli.set),
         };
     };
+    if cli.plain || !cli.set.is_empty() || cli.playbook.is_some() {
+        return Err(Failure::new(Kind::Usage, "--plain, --set and --playbook before a command are for the wizard")
+            .hint("leave them out, or leave out the command; what belongs to a command stands behind it"));
+    }
     match command {
         Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, Consent::default()),
         Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, Consent::default()),
-        Cmd::Apply { file, yes, allow_data_loss, adopt, retire, break_lease } => {
-            let consent = Consent {
-                yes,
-                losing_data: allow_data_loss,
-                wishes: Wishes { adopt, retire, break_lease, rebuild: false },
-            };
+        Cmd::Apply { file, go_ahead: GoAhead { yes, break_lease }, allow_data_loss, adopt, retire } => {
+            let wishes = Wishes { adopt, retire, break_lease, rebuild: false };
+            let consent = Consent { yes, losing_data: allow_data_loss, wishes };
             go::go(&settings(&cli.globals)?, &file, Goal::Apply, consent)
         }
-        Cmd::Destroy { file, yes, allow_data_loss, break_lease } => {
+        Cmd::Destroy { file, go_ahead: GoAhead { yes, break_lease }, allow_data_loss } => {
             let wishes = Wishes { break_lease, ..Wishes::default() };
             let consent = Consent { yes, losing_data: allow_data_loss, wishes };
             go::go(&settings(&cli.globals)?, &file, Goal::Destroy, consent)
         }
         Cmd::Backup { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Backup),
         Cmd::Drill { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Drill),
-        Cmd::Recover { file, set, yes, break_lease } => {
+        Cmd::Recover { file, set, go_ahead: GoAhead { yes, break_lease } } => {
             let wishes = Wishes { break_lease, rebuild: true, ..Wishes::default() };
             let consent = Consent { yes, losing_data: false, wishes };
             recover::recover(&settings(&cli.globals)?, &file, &set, consent)

@@ -47,22 +47,33 @@ pub(super) fn note_format(state: &Path) -> Result<(), std::io::Error> {
     if path.exists() { Ok(()) } else { fs::write(path, format!("{FORMAT}\n")) }
 }
 
-/// Who runs Landfall here, known by a number that is made once and kept in the state folder. Fails as `Failed` where it
-/// cannot be kept.
-pub fn operator(state: &Path) -> Result<Operator, Failure> {
-    let path = state.join("operator");
-    let id = match fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
-        _ => {
+/// Who runs Landfall here, known by the number that is kept in the state folder, or by a new one where none is yet.
+pub fn operator(state: &Path) -> Operator {
+    let kept = fs::read_to_string(operator_file(state)).unwrap_or_default();
+    let id = match kept.trim() {
+        "" => {
             let mut bytes = [0; 8];
             OsRng.fill_bytes(&mut bytes);
-            let id = data_encoding::HEXLOWER.encode(&bytes);
-            write_whole(&path, format!("{id}\n").as_bytes())?;
-            id
+            data_encoding::HEXLOWER.encode(&bytes)
         }
+        kept => kept.to_owned(),
     };
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
-    Ok(Operator::new(&id, &user, &gethostname::gethostname().to_string_lossy()))
+    Operator::new(&id, &user, &gethostname::gethostname().to_string_lossy())
+}
+
+/// Who runs Landfall here, now and in later runs. Fails as `Failed` where the number cannot be kept.
+pub fn lasting_operator(state: &Path) -> Result<Operator, Failure> {
+    let operator = operator(state);
+    let path = operator_file(state);
+    if fs::read_to_string(&path).unwrap_or_default().trim() != operator.id {
+        write_whole(&path, format!("{}\n", operator.id).as_bytes())?;
+    }
+    Ok(operator)
+}
+
+fn operator_file(state: &Path) -> PathBuf {
+    state.join("operator")
 }
 
 /// The folder a user's own SSH keys are in.

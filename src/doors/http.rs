@@ -239,8 +239,11 @@ impl Http {
         }
         if (200..300).contains(&status) && !is_json {
             let kind = if call.is_repeatable() { Kind::Failed } else { Kind::Lost };
-            let failure = Failure::new(kind, format!("{} answered {:?} {} with something that is no JSON", api.name, call.method, call.path))
-                .hint("a proxy or the login page of a network may have answered instead: open any page in a browser, then run the same command again");
+            let what = format!("{} answered {:?} {} with something that is no JSON", api.name, call.method, call.path);
+            let failure = Failure::new(kind, what).hint(
+                "a proxy or the login page of a network may have answered instead: open any page in a browser, then run \
+                 the same command again",
+            );
             return Err(Refused { failure, retry: false, wait: None });
         }
         if status != 429 && status < 500 {

@@ -45,8 +45,7 @@ impl Run {
         if survey.leases.is_empty() {
             return Ok(());
         }
-        let operator = disk::operator(&self.state)?;
-        for keeper in self.keepers(survey, &operator) {
+        for keeper in self.keepers(survey, &disk::operator(&self.state)) {
             let leases = keeper.among(survey);
             let Some(lease) = keeper.in_the_way(&leases) else { continue };
             let what_follows = match (goal.changes_the_world(), self.wishes.break_lease) {
@@ -62,7 +61,7 @@ impl Run {
     /// Takes a lease at every provider that keeps some, and renews it until it is released. Fails as `Busy` where another
     /// run was quicker.
     pub(super) async fn take_leases(&self, survey: &Survey, teller: &Teller) -> Result<Held, Failure> {
-        let operator = disk::operator(&self.state)?;
+        let operator = disk::lasting_operator(&self.state)?;
         let mut held = Held { keepers: vec![], renewing: None, lost: Arc::default() };
         for keeper in self.keepers(survey, &operator) {
             match keeper.take(keeper.among(survey).is_empty(), self.wishes.break_lease, &teller.report(false)).await {
@@ -82,8 +81,7 @@ impl Run {
         if survey.leases.is_empty() {
             return Ok(());
         }
-        let operator = disk::operator(&self.state)?;
-        for keeper in self.keepers(survey, &operator) {
+        for keeper in self.keepers(survey, &disk::operator(&self.state)) {
             for lease in keeper.among(survey).iter().filter(|lease| !keeper.is_in_the_way(lease)) {
                 keeper.leases.erase(&self.doors, lease, &teller.report(true)).await?;
             }
@@ -143,8 +141,8 @@ impl Keeper {
         leases.iter().find(|lease| self.is_in_the_way(lease))
     }
 
-    fn mine<'a>(&self, leases: &'a [Lease]) -> Option<&'a Lease> {
-        leases.iter().find(|lease| lease.holder.id == self.operator.id)
+    fn mine<'a>(&self, leases: &'a [Lease]) -> impl Iterator<Item = &'a Lease> {
+        leases.iter().filter(|lease| lease.holder.id == self.operator.id)
     }
 
     /// Takes the lease; false where there is no room for one. `clear` says that none was there just now.
@@ -168,12 +166,12 @@ impl Keeper {
             }
             let found = self.list(report).await?;
             if let Some(other) = self.in_the_way(&found) {
-                if let Some(mine) = self.mine(&found) {
+                for mine in self.mine(&found) {
                     self.leases.erase(&self.doors, mine, report).await?;
                 }
                 return Err(self.refusal(other));
             }
-            if self.mine(&found).is_some() {
+            if self.mine(&found).next().is_some() {
                 return Ok(true);
             }
             sleep(self.doors.http.pace().first / 4 * 2_u32.pow(round)).await;
@@ -186,7 +184,7 @@ impl Keeper {
     async fn renew(&self) -> Result<(), Failure> {
         let report = Report::silent();
         let found = self.list(&report).await?;
-        match (self.mine(&found), self.in_the_way(&found)) {
+        match (self.mine(&found).next(), self.in_the_way(&found)) {
             (Some(mine), None) => {
                 self.leases.write(&self.doors, &self.playbook, &self.lease(Some(mine)), &report).await.map(drop)
             }
@@ -199,14 +197,15 @@ impl Keeper {
         }
     }
 
-    /// Takes this operator's lease away, also after Ctrl-C: others should not have to wait for its end.
+    /// Takes this operator's lease away, also after Ctrl-C: others should not have to wait for its end. There are two of it
+    /// where a tag was being renewed.
     async fn release(&self) -> Result<(), Failure> {
         let report = Report::silent();
         let found = self.list(&report).await?;
-        match self.mine(&found) {
-            Some(mine) => self.leases.erase(&self.doors, mine, &report).await,
-            None => Ok(()),
+        for mine in self.mine(&found) {
+            self.leases.erase(&self.doors, mine, &report).await?;
         }
+        Ok(())
     }
 
     fn says(&self, lease: &Lease) -> String {

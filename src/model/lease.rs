@@ -62,6 +62,12 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// What a mark called `mark` says. `until` is in seconds since 1970; a lease whose end cannot be read has ended.
+    pub fn read(mark: &str, holder: Operator, until: &str) -> Lease {
+        let until = until.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
+        Lease { holder, until: until.unwrap_or(Timestamp::UNIX_EPOCH), id: mark.to_owned() }
+    }
+
     /// Does it keep `operator`, who runs nothing else, from changing anything at `now`? Another's does that has not ended;
     /// the operator's own is of a run that broke off.
     pub fn is_in_the_way(&self, operator: &Operator, now: Timestamp) -> bool {

@@ -60,6 +60,8 @@ fn help_teaches_and_the_version_is_told() {
     let (code, out, _) = run(landfall(folder.path()).arg("--version"));
     assert_eq!((code, out), (0, format!("landfall {}\n", env!("CARGO_PKG_VERSION"))));
     assert_eq!(run(landfall(folder.path()).arg("paln")).0, 2);
+    let (code, _, err) = run(landfall(folder.path()).args(["--plain", "plan", "no.toml"]));
+    assert!(code == 2 && err.contains("are for the wizard"), "an option that would do nothing is refused: {err}");
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(landfall(folder.path()).args(["completions", shell])).1.contains("rehearse"), "{shell}");
     }
@@ -133,6 +135,11 @@ fn a_plan_is_whole_and_silent_where_asked() {
     let content = compose["fields"].as_array().unwrap().iter().find(|f| f["name"] == "content").unwrap();
     assert!(content["to"].as_str().unwrap().contains("‹web.ipv4›"), "what is not known yet stands as its name");
     assert_eq!(events.last().unwrap()["event"]["type"], "run-finished");
+    let mut before = landfall(folder.path());
+    before.args(["--json", "plan"]).arg(&playbook);
+    before.env("LANDFALL_HETZNER_URL", &simulated.url).env("LANDFALL_SECRET_HETZNER_TOKEN", &simulated.token);
+    let (_, same, _) = run(&mut before);
+    assert_eq!(same.lines().count(), out.lines().count(), "an option of every command may stand before it");
     let (code, out, err) = plan("--quiet");
     assert_eq!((code, out.lines().count(), err.as_str()), (0, 2, ""), "{out}");
     assert!(!folder.path().join("state").exists(), "a plan leaves nothing behind");

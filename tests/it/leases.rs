@@ -38,8 +38,10 @@ async fn leases(world: &World, api: &str) -> Vec<String> {
     all.iter().filter(|entry| is_lease(entry)).map(|entry| entry[name].to_string().replace('"', "")).collect()
 }
 
-/// Begins a run on laptop 0 that breaks off, as if its power were cut, when it orders the server.
-async fn break_off(world: &Arc<World>, api: &'static str, text: &str) {
+/// A world with a playbook, in which a run on laptop 0 broke off, as if its power were cut, when it ordered the server.
+async fn broken_off(api: &'static str) -> (Arc<World>, String) {
+    let world = Arc::new(world(api, Duration::from_millis(5)).await);
+    let text = playbook(&world, api);
     let order = if api == "hetzner" { "/servers" } else { "/droplets" };
     let (told, mut begun) = mpsc::unbounded_channel();
     world.served(api).faults.watch(Some(Arc::new(move |_, method, path, moment| {
@@ -49,20 +51,19 @@ async fn break_off(world: &Arc<World>, api: &'static str, text: &str) {
         }
         is_order
     })));
-    let (running, text) = (world.clone(), text.to_owned());
-    let run = tokio::spawn(async move { go(&running, Laptop::default(), &text, Goal::Apply).await });
+    let (running, script) = (world.clone(), text.clone());
+    let run = tokio::spawn(async move { go(&running, Laptop::default(), &script, Goal::Apply).await });
     begun.recv().await.expect("a server is ordered");
     run.abort();
     assert!(run.await.is_err_and(|ended| ended.is_cancelled()));
     world.served(api).faults.watch(None);
+    (world, text)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_broke_off_keeps_another_laptop_away_but_not_its_own() {
     for api in KEEPERS {
-        let world = Arc::new(world(api, Duration::from_millis(5)).await);
-        let text = playbook(&world, api);
-        break_off(&world, api, &text).await;
+        let (world, text) = broken_off(api).await;
         assert_eq!(leases(&world, api).await.len(), 1, "{api}");
         let before = world.clouds.holds();
 
@@ -74,10 +75,10 @@ async fn a_run_that_broke_off_keeps_another_laptop_away_but_not_its_own() {
             assert!(wanted.iter().all(|word| failure.contains(word)), "{failure}");
             assert_eq!(world.clouds.holds(), before, "{api}: nothing was done");
         }
-        let planned = go(&world, OTHER, &text, Goal::Plan).await;
+        let planned = go(&world, Laptop { number: 2, ..OTHER }, &text, Goal::Plan).await;
         assert_eq!(planned.outcome.code, 0, "whoever only looks is not kept away: {}", planned.failure());
-        let is_note = |what: &What| matches!(what, What::Note { text } if text.contains("may be halfway"));
-        assert!(planned.events.iter().any(|event| is_note(&event.event)), "{api}");
+        assert_noted(&planned, "may be halfway");
+        assert!(!world.state_of(2).exists(), "looking leaves nothing behind");
 
         let own = go(&world, Laptop::default(), &text, Goal::Apply).await;
         assert_eq!(own.outcome.code, 0, "{api}: {}", own.failure());
@@ -106,9 +107,7 @@ async fn another_laptop_is_refused_before_it_looks_for_a_host_that_is_only_being
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_has_ended_or_is_broken_keeps_nobody_away() {
     for api in KEEPERS {
-        let world = Arc::new(world(api, Duration::from_millis(5)).await);
-        let text = playbook(&world, api);
-        break_off(&world, api, &text).await;
+        let (world, text) = broken_off(api).await;
         let breaking = go(&world, Laptop { breaks_leases: true, ..OTHER }, &text, Goal::Apply).await;
         assert_eq!(breaking.outcome.code, 0, "{api}: {}", breaking.failure());
         assert_eq!(leases(&world, api).await, Vec::<String>::new(), "{api}");
@@ -197,15 +196,40 @@ async fn a_lease_is_renewed_and_a_run_whose_lease_was_broken_stops() {
         let first = first.unwrap();
         assert_eq!(first.outcome.code, 1, "{api}: {}", first.failure());
         assert!(first.failure().contains("broke the lease of this run"), "{api}: {}", first.failure());
-        told_of(&breaking, api);
+        assert_noted(&breaking, "its lease is broken");
         let last = go(&world, OTHER, &text, Goal::Apply).await;
         assert_eq!(last.outcome.code, 0, "{api}: {}", last.failure());
         assert_eq!(leases(&world, api).await, Vec::<String>::new(), "{api}");
     }
 }
 
-/// Whoever broke a lease reads of it.
-fn told_of(breaking: &Went, api: &str) {
-    let is_note = |what: &What| matches!(what, What::Note { text } if text.contains("its lease is broken"));
-    assert!(breaking.events.iter().any(|event| is_note(&event.event)), "{api}: {}", breaking.failure());
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_was_cut_short_leaves_no_lease() {
+    let world = Arc::new(world("digitalocean", Duration::from_secs(2)).await);
+    let text = playbook(&world, "digitalocean");
+    let (told, mut begun) = mpsc::unbounded_channel();
+    world.served("digitalocean").faults.watch(Some(Arc::new(move |_, method, path, moment| {
+        if method == "POST" && path.ends_with("/droplets") && moment == Moment::Before {
+            let _ = told.send(());
+        }
+        false
+    })));
+    let (running, script) = (world.clone(), text.clone());
+    let run = tokio::spawn(async move { go(&running, Laptop::default(), &script, Goal::Apply).await });
+    begun.recv().await.expect("a droplet is ordered");
+    // The next tag is written, the one before is still there.
+    let hanging = leases(&world, "digitalocean").await;
+    let [tag] = &hanging[..] else { panic!("one lease: {hanging:?}") };
+    let mut parts: Vec<String> = tag.split(':').map(str::to_owned).collect();
+    parts[3] = (parts[3].parse::<i64>().unwrap() + 100).to_string();
+    assert_eq!(ask(&world, "digitalocean", "POST", "/tags", Some(json!({ "name": parts.join(":") }))).await.0, 201);
+    let went = run.await.unwrap();
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert_eq!(leases(&world, "digitalocean").await, Vec::<String>::new());
+}
+
+/// Was there a note that says `word`?
+fn assert_noted(went: &Went, word: &str) {
+    let is_note = |what: &What| matches!(what, What::Note { text } if text.contains(word));
+    assert!(went.events.iter().any(|event| is_note(&event.event)), "{word}: {}", went.failure());
 }

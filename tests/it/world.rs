@@ -225,7 +225,12 @@ impl World {
 
     /// Where the journal is kept.
     pub(crate) fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.state_of(0)
+    }
+
+    /// The same, on one of several laptops.
+    pub(crate) fn state_of(&self, laptop: u8) -> PathBuf {
+        self.folder.path().join(format!("state-{laptop}"))
     }
 
     /// Goes through `text`, a playbook in the folder `beside`, as far as `goal` says, approving the plan.
@@ -247,11 +252,7 @@ impl World {
             playbook: loaded.playbook,
             sources: loaded.sources,
             doors: Arc::new(self.doors()),
-            state: if laptop.number == 0 {
-                self.state()
-            } else {
-                self.folder.path().join(format!("state-{}", laptop.number))
-            },
+            state: self.state_of(laptop.number),
             events: sender,
             commands,
             wishes: Wishes {

@@ -2,7 +2,6 @@
 //! hyphens and underscores, at most 255 of them.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -58,7 +57,7 @@ pub(super) async fn list(api: Ocean<'_>, playbook: &Name) -> Result<Vec<Lease>, 
     Ok(tags.iter().filter_map(|tag| read(&tag.name, playbook)).collect())
 }
 
-/// What a tag says, if it is a lease of `playbook`. One whose end cannot be read has ended.
+/// What a tag says, if it is a lease of `playbook`.
 fn read(tag: &str, playbook: &Name) -> Option<Lease> {
     let mut parts = tag.split(':');
     if parts.next() != Some(LEASE) || parts.next() != Some(playbook.as_str()) {
@@ -66,10 +65,5 @@ fn read(tag: &str, playbook: &Name) -> Option<Lease> {
     }
     let mut next = || parts.next().unwrap_or_default();
     let (id, until, user, machine) = (next(), next(), next(), next());
-    let until = until.parse().ok().and_then(|second| Timestamp::from_second(second).ok());
-    Some(Lease {
-        holder: Operator::new(id, user, machine),
-        until: until.unwrap_or(Timestamp::UNIX_EPOCH),
-        id: tag.to_owned(),
-    })
+    Some(Lease::read(tag, Operator::new(id, user, machine), until))
 }

@@ -2,7 +2,6 @@
 //! project takes its name only once, so that of two runs that begin at the same moment one gets it.
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::doors::Doors;
@@ -57,18 +56,14 @@ fn labels(playbook: &Name, lease: &Lease) -> Value {
     })
 }
 
-/// The leases of `playbook` among the project's firewalls. One whose end cannot be read has ended.
+/// The leases of `playbook` among the project's firewalls.
 pub(super) fn among(firewalls: &[Firewall], playbook: &Name) -> Vec<Lease> {
     let label = |labels: &Labels, what: &str| labels.get(&format!("{LEASE}{what}")).cloned().unwrap_or_default();
     let is_lease = |firewall: &&Firewall| label(&firewall.labels, "") == playbook.as_str();
     let read = |firewall: &Firewall| {
         let of = |what: &str| label(&firewall.labels, what);
-        let until = of("-until").parse().ok().and_then(|second| Timestamp::from_second(second).ok());
-        Lease {
-            holder: Operator::new(&of("-id"), &of("-user"), &of("-machine")),
-            until: until.unwrap_or(Timestamp::UNIX_EPOCH),
-            id: firewall.id.to_string(),
-        }
+        let holder = Operator::new(&of("-id"), &of("-user"), &of("-machine"));
+        Lease::read(&firewall.id.to_string(), holder, &of("-until"))
     };
     firewalls.iter().filter(is_lease).map(read).collect()
 }
