@@ -1,6 +1,7 @@
-//! A simulated Supabase management API. Its projects' databases are real PostgreSQL; everything else (auth, storage,
-//! realtime) has a state and settings, and nothing behind them. Its states, delays and odd shapes are those of the
-//! official specification and of threads about the real API.
+//! A simulated Supabase management API. Its projects' databases are real PostgreSQL, with a model of the tables that
+//! Supabase's own services bring; the services themselves (auth, storage, realtime) have a state and settings, and nothing
+//! behind them. Its states, delays and odd shapes are those of the official specification and of threads about the real
+//! API.
 
 mod project;
 

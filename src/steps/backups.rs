@@ -200,29 +200,7 @@ struct Sources {
     lines: Vec<String>,
     /// psql's service file.
     services: Vec<Value>,
-    /// Schemas that the provider of a database looks after itself.
-    foreign_schemas: &'static [&'static str],
 }
-
-/// Schemas that are Supabase's own: the first ones hold rows of the user's, whose tables a new project brings itself.
-const SUPABASE_SCHEMAS: &[&str] = &[
-    "auth",
-    "storage",
-    "realtime",
-    "_realtime",
-    "extensions",
-    "graphql",
-    "graphql_public",
-    "pgbouncer",
-    "pgsodium",
-    "pgsodium_masks",
-    "supabase_functions",
-    "vault",
-    "cron",
-    "net",
-    "_analytics",
-    "_supavisor",
-];
 
 fn sources(site: &Site<'_>, answers: &BackupsAnswers, system: System) -> Result<Sources, Problem> {
     let mut sources = Sources::default();
@@ -258,11 +236,9 @@ fn sources(site: &Site<'_>, answers: &BackupsAnswers, system: System) -> Result<
             DatabaseProvider::Host => {}
             provider if used.contains(&&entry.id) => {
                 checks::can_dump(site, provider, &database, system)?;
-                sources.lines.push(format!("postgres {}", entry.id));
+                let sort = if provider == DatabaseProvider::Supabase { "supabase" } else { "postgres" };
+                sources.lines.push(format!("{sort} {}", entry.id));
                 sources.services.extend(service(site, entry));
-                if provider == DatabaseProvider::Supabase {
-                    sources.foreign_schemas = SUPABASE_SCHEMAS;
-                }
             }
             _ => {}
         }
@@ -324,7 +300,6 @@ fn on_host(
     all.push(site.on_host(host, "directory", config.clone(), Spec::Directory(directory)));
     all.push(file(PROGRAM.to_owned(), SCRIPT.into(), 0o755));
     let mut held = Held::default();
-    let schemas: Vec<String> = sources.foreign_schemas.iter().map(|schema| format!("'{schema}'")).collect();
     let context = context! {
         repository => held.hold(store.repository.clone()),
         region => &store.region,
@@ -335,7 +310,6 @@ fn on_host(
         upload_kib => answers.upload_kib.unwrap_or(0),
         check_percent => answers.check_percent.unwrap_or(5),
         max_age_hours => answers.alarm_after(),
-        foreign_schemas => if schemas.is_empty() { "'landfall_none'".to_owned() } else { schemas.join(", ") },
     };
     let settings = rendered("settings", include_str!("../../templates/backups/settings"), context, held)?;
     all.push(file(format!("{config}/settings"), settings, 0o600));

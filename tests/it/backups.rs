@@ -22,7 +22,7 @@ fn playbook(world: &World, store: &str) -> String {
 }
 
 /// Shell text with restic as the host uses it, for backups that are made wrong on purpose.
-const BY_HAND: &str = "set -e; config=/etc/landfall/backups/acme; . $config/settings; export RESTIC_REPOSITORY=$repository \
+pub(crate) const BY_HAND: &str = "set -e; config=/etc/landfall/backups/acme; . $config/settings; export RESTIC_REPOSITORY=$repository \
      RESTIC_PASSWORD_FILE=$config/password AWS_ACCESS_KEY_ID=$(cat $config/access-key) \
      AWS_SECRET_ACCESS_KEY=$(cat $config/secret-key); stage=/var/lib/landfall/backups/acme/stage; \
      restic -q restore latest --target / --include $stage >/dev/null; \
@@ -59,7 +59,8 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
     let say =
         async |verb: &str| console(&format!("landfall-backup acme {verb} 2>/dev/null || :")).await.expect("a host");
     sql("create table visits (id int primary key, text text); insert into visits select g, repeat(md5(g::text), 20) from \
-         generate_series(1, 5000) g; create schema other; create table other.things (a text)")
+         generate_series(1, 5000) g; create schema other; create table other.things (a text); create extension citext; create table other.names \
+         (name citext)")
         .await;
     // What does not shrink, so that there are packs of some size.
     console("mkdir -p /srv/uploads; head -c 3000000 /dev/urandom >/srv/uploads/picture; echo small >'/srv/uploads/a name with spaces'")
@@ -70,7 +71,7 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
     assert!(made.contains("backed-up"), "{made}");
     let drill = say("drill").await;
     for seen in
-        ["database: 2 tables, 5000 rows, as they were", "/srv/uploads: 2 files", "_data: 1 files", "comes back whole"]
+        ["database: 3 tables, 5000 rows, as they were", "/srv/uploads: 2 files", "_data: 1 files", "comes back whole"]
     {
         assert!(drill.contains(seen), "`{seen}` is not in:\n{drill}");
     }

@@ -215,8 +215,8 @@ async fn a_host_whose_connection_breaks_again_and_again_is_finished_as_long_as_i
     assert!(met > 10, "it broke more often than nothing could come further: {met}");
 }
 
-/// A run that did not end well must say what went wrong, what exists and what to do.
-fn word_of(went: &Went) -> Vec<String> {
+/// A run that did not end well must say what went wrong, what exists and what to do. Gives what it does not say.
+pub(crate) fn word_of(went: &Went) -> Vec<String> {
     if went.outcome.code == 0 {
         return vec![];
     }
@@ -244,10 +244,15 @@ struct Victim {
     killed_at: Mutex<Option<String>>,
 }
 
-/// The program, told of this world.
+/// The program, told of this world, about to `apply`.
 pub(crate) fn program(world: &World, folder: &Path) -> std::process::Command {
+    program_to("apply", world, folder)
+}
+
+/// The program, told of this world, about to do what `verb` says.
+pub(crate) fn program_to(verb: &str, world: &World, folder: &Path) -> std::process::Command {
     let mut command = landfall(folder);
-    command.args(["apply", "solo-full.toml", "--yes", "--json"]);
+    command.args([verb, "solo-full.toml", "--yes", "--json"]);
     for (api, url) in world.clouds.endpoints() {
         command.env(format!("LANDFALL_{}_URL", api.to_uppercase()), url);
     }

@@ -7,18 +7,29 @@ use landfall::rehearsal::machines::{LocalHosts, Machines, StandIn};
 use landfall::rehearsal::storage::Storage;
 
 use crate::bare::{hosts_are_asked_for, open_hosts};
-use crate::chaos::{all_of_it, laptop, playbooks, program, read};
+use crate::chaos::{all_of_it, laptop, playbooks, program_to, read};
 use crate::world::{World, ground, told};
 
 /// A world in which `solo-full` can be applied to a real local host, and its text.
-struct Real {
-    world: World,
-    machines: Arc<LocalHosts>,
+pub(crate) struct Real {
+    pub(crate) world: World,
+    pub(crate) machines: Arc<LocalHosts>,
     storage: Storage,
-    text: String,
+    pub(crate) text: String,
 }
 
-async fn real() -> Real {
+impl Real {
+    /// The program, told of this world and its storage, about to do what `verb` says.
+    pub(crate) fn program_to(&self, verb: &str, folder: &std::path::Path) -> std::process::Command {
+        let mut command = program_to(verb, &self.world, folder);
+        for (name, value) in [("ACCESS", &self.storage.access_key), ("SECRET", &self.storage.secret_key)] {
+            command.env(format!("LANDFALL_SECRET_BACKUPS_{name}_KEY"), value);
+        }
+        command
+    }
+}
+
+pub(crate) async fn real() -> Real {
     let image = StandIn { image: "ghcr.io/acme/web:1.4.2".into(), port: 3000, health: "/healthz".into() };
     let machines = open_hosts(vec![image]).await;
     let storage = Storage::open(&machines.address(1)).await.expect("a storage");
@@ -41,11 +52,7 @@ async fn real() -> Real {
 /// Runs the program, and kills it with SIGKILL when it has told the `nth` beginning or end of a change on the host; 0 lets
 /// it live. Gives what it told, how many such moments there were, and the last of them.
 fn run(real: &Real, folder: &std::path::Path, nth: usize) -> (std::process::Output, usize, String) {
-    let mut command = program(&real.world, folder);
-    for (name, value) in [("ACCESS", &real.storage.access_key), ("SECRET", &real.storage.secret_key)] {
-        command.env(format!("LANDFALL_SECRET_BACKUPS_{name}_KEY"), value);
-    }
-    let mut child = command.spawn().unwrap();
+    let mut child = real.program_to("apply", folder).spawn().unwrap();
     let mut stdout = Vec::new();
     let (mut moments, mut last) = (0, String::new());
     for line in std::io::BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {

@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_types, reason = "tests start the program, and other people's, as a user would")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics has failed, which is what it is for")]
 
+/// What a Supabase app keeps beside its own tables is backed up and comes back.
+mod accounts;
 /// Backups on real local hosts: what a drill finds, and that what opens them outlives everything.
 mod backups;
 /// Bad days of a host: locks, full disks, mirrors, clocks and names that do not work.
@@ -47,8 +49,9 @@ mod judges;
 mod killed;
 /// The program is killed while it changes a real local host.
 mod kills;
-/// Random keys, hostile answers and changing sizes, on every page of the wizard.
+/// Two laptops with one playbook, at each cloud that keeps leases.
 mod leases;
+/// Random keys, hostile answers and changing sizes, on every page of the wizard.
 mod mashing;
 /// What people do by mistake in the wizard, and what must not come of it.
 mod mistakes;

@@ -13,6 +13,8 @@ use crate::rehearsal::supabase::{Refusal, SIZES, done, ok};
 
 /// Every key of the auth configuration: the specification requires all of them in every answer.
 const AUTH: &str = include_str!("../../../templates/rehearsal/supabase-auth.json");
+/// What the database of a new project holds.
+const DATABASE: &str = include_str!("../../../templates/rehearsal/supabase.sql");
 /// Keys of it that cannot be changed.
 const AUTH_FIXED: &[&str] =
     &["custom_oauth_max_providers", "nimbus_oauth_email_optional", "saml_allow_encrypted_assertions"];
@@ -46,12 +48,8 @@ pub(super) struct Project {
 pub(super) async fn begin(databases: &Databases, reference: &str, password: &str) -> Result<Cluster, String> {
     let cluster = databases.create().await?;
     let pooled = identifier(&format!("postgres.{reference}"));
-    let sql = format!(
-        "create role postgres login createdb createrole;\ncreate role {pooled} login in role postgres;\n\
-         alter role {pooled} set role = postgres;\nalter database postgres owner to postgres;\n\
-         alter schema public owner to postgres;\n\
-         create role anon nologin; create role authenticated nologin; create role service_role nologin bypassrls;\n"
-    );
+    let sql =
+        format!("{DATABASE}create role {pooled} login in role postgres;\nalter role {pooled} set role = postgres;\n");
     cluster.run("postgres", &sql).await?;
     set_password(&cluster, reference, password).await?;
     Ok(cluster)
