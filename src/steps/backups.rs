@@ -25,9 +25,13 @@ mod store;
 /// The step itself.
 pub struct BackupsStep;
 
-/// The program on the host that does it all.
+/// The program on the host that does it all. Its source is in three parts.
 pub const PROGRAM: &str = "/usr/local/sbin/landfall-backup";
-const SCRIPT: &str = include_str!("../../templates/backups/landfall-backup");
+const SCRIPT: &str = concat!(
+    include_str!("../../templates/backups/landfall-backup.begin"),
+    include_str!("../../templates/backups/landfall-backup.databases"),
+    include_str!("../../templates/backups/landfall-backup.verbs"),
+);
 
 /// Where backups go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

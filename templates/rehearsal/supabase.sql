@@ -14,10 +14,17 @@ grant set on parameter session_replication_role to postgres;
 alter database postgres owner to postgres;
 alter schema public owner to postgres;
 grant usage on schema public to anon, authenticated, service_role;
+alter default privileges for role postgres in schema public
+    grant all on tables to postgres, anon, authenticated, service_role;
+alter default privileges for role keeper in schema public
+    grant all on tables to postgres, anon, authenticated, service_role;
 
 create schema extensions;
 create extension pgcrypto with schema extensions;
 create extension "uuid-ossp" with schema extensions;
+create extension pg_stat_statements with schema extensions;
+grant execute on function extensions.pg_stat_statements_reset to postgres with grant option;
+grant execute on function pg_catalog.pg_reload_conf() to postgres with grant option;
 
 create schema auth;
 create table auth.users (

@@ -4,10 +4,13 @@ use crate::chaos::{laptop, read};
 use crate::kills::{Real, real};
 use crate::world::ask;
 
-/// What many Supabase apps have: a table that refers to accounts, a trigger of theirs, policies that ask who somebody is, an
-/// extension, a bucket, and a listener.
+/// What many Supabase apps have: a table that refers to accounts and that visitors may not see, a trigger of theirs, policies
+/// that ask who somebody is, extensions, one of them in a schema of its own, a role, a bucket, and a listener.
 const PROFILES: &str = "
 create extension citext with schema extensions;
+create schema search;
+create extension pg_trgm with schema search;
+create role app_reader nologin;
 create table public.profiles (
     id uuid primary key references auth.users on delete cascade,
     name extensions.citext not null
@@ -17,6 +20,8 @@ create policy \"own profile\" on public.profiles using (auth.uid() = id);
 create function public.welcome() returns trigger language plpgsql security definer set search_path = ''
     as $$ begin insert into public.profiles values (new.id, new.email); return new; end $$;
 create trigger welcome after insert on auth.users for each row execute function public.welcome();
+revoke all on public.profiles from anon;
+grant select on public.profiles to app_reader;
 create policy \"own files\" on storage.objects for select to authenticated using (owner = auth.uid());
 alter publication supabase_realtime add table public.profiles;
 ";
@@ -40,7 +45,9 @@ async fn all(real: &Real) -> String {
          select id, name from storage.buckets;
          select tgrelid::regclass, tgname from pg_trigger where not tgisinternal order by 1, 2;
          select schemaname, tablename, policyname, roles, cmd, qual from pg_policies order by 1, 2, 3;
-         select schemaname, tablename from pg_publication_tables;",
+         select schemaname, tablename from pg_publication_tables;
+         select table_name, grantee, privilege_type from information_schema.role_table_grants where table_schema = 'public' order by 1, 2, 3;
+         select defaclnamespace::regnamespace, defaclobjtype, acl::text from pg_default_acl, unnest(defaclacl) acl order by 1, 2, 3;",
     )
     .await
 }
@@ -69,6 +76,7 @@ async fn the_accounts_of_a_supabase_project_come_back_with_all_that_refers_to_th
     .await;
     let before = all(&real).await;
     assert!(before.contains("user50@acme.dev") && before.contains("own files"), "{before}");
+    assert!(!before.contains("profiles|anon|"), "visitors may not see profiles: {before}");
     let server = real.world.api.server_id("acme-web").expect("a server");
     let console = async |command: &str| real.machines.at_the_console(server, command).await.expect("a host");
     let say = async |verb: &str| console(&format!("landfall-backup acme {verb} 2>&1 || :")).await;

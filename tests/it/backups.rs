@@ -58,7 +58,7 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
     };
     let say =
         async |verb: &str| console(&format!("landfall-backup acme {verb} 2>/dev/null || :")).await.expect("a host");
-    sql("create table visits (id int primary key, text text); insert into visits select g, repeat(md5(g::text), 20) from \
+    sql("create table visits (id int primary key, t text); insert into visits select g, repeat(md5(g::text), 20) from \
          generate_series(1, 5000) g; create schema other; create table other.things (a text); create extension citext; create table other.names \
          (name citext)")
         .await;
@@ -129,6 +129,11 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
             "a table missing",
             "docker exec acme_database-postgres-1 pg_dump -U app -d app -Fc --exclude-table=visits >$stage/database.dump",
             "the table public.visits of the database database is missing",
+        ),
+        (
+            "other values",
+            "docker exec acme_database-postgres-1 sh -c \"psql -q -U app -d app -c 'update visits set id = -id where id = 7' && pg_dump -U app -d app -Fc\" >$stage/database.dump",
+            "the table public.visits of the database database holds other values",
         ),
         ("half a dump", "truncate -s 60000 $stage/database.dump", "does not go in"),
         ("no dump", "rm $stage/database.dump", "has no dump of the database database"),
