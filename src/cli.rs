@@ -133,6 +133,9 @@ enum Cmd {
         /// Also delete volumes and the data of hosts that stay
         #[arg(long)]
         allow_data_loss: bool,
+        /// Go on although nothing at all is left at a cloud of what was made there, because it was deleted by hand
+        #[arg(long)]
+        gone: bool,
     },
     /// Make a backup now, on every server that has the step `backups`
     Backup {
@@ -313,19 +316,19 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, Consent::default()),
         Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, Consent::default()),
         Cmd::Apply { file, go_ahead: GoAhead { yes, break_lease }, allow_data_loss, adopt, retire } => {
-            let wishes = Wishes { adopt, retire, break_lease, rebuild: false };
+            let wishes = Wishes { adopt, retire, break_lease, gone: false };
             let consent = Consent { yes, losing_data: allow_data_loss, wishes };
             go::go(&settings(&cli.globals)?, &file, Goal::Apply, consent)
         }
-        Cmd::Destroy { file, go_ahead: GoAhead { yes, break_lease }, allow_data_loss } => {
-            let wishes = Wishes { break_lease, ..Wishes::default() };
+        Cmd::Destroy { file, go_ahead: GoAhead { yes, break_lease }, allow_data_loss, gone } => {
+            let wishes = Wishes { break_lease, gone, ..Wishes::default() };
             let consent = Consent { yes, losing_data: allow_data_loss, wishes };
             go::go(&settings(&cli.globals)?, &file, Goal::Destroy, consent)
         }
         Cmd::Backup { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Backup),
         Cmd::Drill { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Drill),
         Cmd::Recover { file, set, go_ahead: GoAhead { yes, break_lease } } => {
-            let wishes = Wishes { break_lease, rebuild: true, ..Wishes::default() };
+            let wishes = Wishes { break_lease, gone: true, ..Wishes::default() };
             let consent = Consent { yes, losing_data: false, wishes };
             recover::recover(&settings(&cli.globals)?, &file, &set, consent)
         }

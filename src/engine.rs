@@ -83,8 +83,8 @@ pub struct Wishes {
     pub retire: bool,
     /// Go ahead although another's run is going on, and take its lease away.
     pub break_lease: bool,
-    /// Build anew what is gone, even where nothing at all is left of it.
-    pub rebuild: bool,
+    /// Go on even where nothing at all is left of what was made: it was lost, not looked for in another account.
+    pub gone: bool,
 }
 
 /// One going-through.
@@ -166,7 +166,7 @@ impl Run {
                 .hint("give --adopt an address as `landfall plan` shows it; nothing was done"));
         }
         if goal == Goal::Apply {
-            self.check_accounts(&survey)?;
+            self.check_accounts(&survey, goal)?;
         }
         let changes = survey.changes();
         let orphans = survey.orphans();

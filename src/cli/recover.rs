@@ -80,6 +80,7 @@ pub(super) async fn bring_back(
     stop: &Arc<AtomicBool>,
     show: &mut Show,
 ) -> Result<u8, Failure> {
+    let mut is_new = true;
     for round in 0..ROUNDS {
         let loaded = load()?;
         let doors = go::doors(settings, &loaded.cupboard, Goal::Apply);
@@ -89,6 +90,7 @@ pub(super) async fn bring_back(
         }
         if outcome.planned == 0 {
             if round == 0 {
+                is_new = false;
                 show.tell(What::Note { text: "nothing was missing: what stands below was restored earlier".into() });
             }
             break;
@@ -102,10 +104,15 @@ pub(super) async fn bring_back(
         return Ok(0);
     }
     let doors = Arc::new(go::doors(settings, &loaded.cupboard, Goal::Check));
+    let mut kept = Vec::new();
     for (server, said) in ask_all(&loaded, &doors, Errand::Status, show).await? {
         let restored: Vec<(&str, &str)> =
             said.iter().filter_map(|(word, text)| Some((word.strip_prefix("restored-")?, text.as_str()))).collect();
         let Some((_, moment)) = restored.iter().find(|(word, _)| *word == "moment") else {
+            if !is_new {
+                show.tell(What::Note { text: format!("when `{server}` was built there was no backup of it yet") });
+                continue;
+            }
             return Err(Failure::new(
                 Kind::Human,
                 format!("there is no backup of `{server}`: it was built anew, without data"),
@@ -115,11 +122,24 @@ pub(super) async fn bring_back(
         for (word, text) in
             restored.iter().filter(|(word, _)| matches!(*word, "database" | "files" | "secrets" | "kept"))
         {
-            show.tell(What::Probe { what: format!("{server} {word}"), passed: true, saw: (*text).to_owned() });
+            // A database that was lost is empty, unless something was quicker than the backup.
+            let passed = !is_new || *word != "kept" || !text.starts_with("database ");
+            show.tell(What::Probe { what: format!("{server} {word}"), passed, saw: (*text).to_owned() });
+            if !passed {
+                kept.push(format!("{text} (on `{server}`)"));
+            }
         }
         show.tell(What::Probe { what: format!("{server} recovered up to"), passed: true, saw: (*moment).to_owned() });
     }
-    Ok(0)
+    if kept.is_empty() {
+        return Ok(0);
+    }
+    let failure = Failure::new(Kind::Human, format!("not brought back: {}", kept.join("; "))).hint(format!(
+        "rows are never overwritten. If a migration put them there, empty those tables, and run `sudo landfall-backup {} \
+         restore` on the server, which `landfall ssh` opens; if they are alive, nothing is lost",
+        loaded.playbook.name
+    ));
+    Err(failure)
 }
 
 /// What a new one cannot be made of, because the old one opens what is stored.

@@ -134,8 +134,12 @@ pub fn left_by_the_last_apply(state: &Path, name: &Name) -> Option<(String, BTre
     for run in runs(state, Some(name.as_str())).into_iter().rev() {
         let events = events_of(state, &run).unwrap_or_default();
         let Some(plan) = events.iter().find_map(planned) else { continue };
-        // A run that takes things away may have come further than its journal.
+        let is_begun = |event: &Event| matches!(event.event, What::Intended { .. });
+        // A run that takes things away may have come further than its journal; one that was not approved has done nothing.
         if run.command != "apply" {
+            if !events.iter().any(is_begun) {
+                continue;
+            }
             return None;
         }
         let is_there = |verb: &str| matches!(verb, "keep" | "update" | "replace" | "delete");

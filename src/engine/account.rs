@@ -5,17 +5,17 @@
 use std::collections::BTreeSet;
 
 use crate::cupboard::journal;
-use crate::engine::Run;
 use crate::engine::survey::Survey;
+use crate::engine::{Goal, Run};
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
 use crate::model::resource::{Observed, Spec};
 use crate::providers;
 
 impl Run {
-    /// Fails as `Human` where a cloud shows nothing at all of what the last run left there.
-    pub(super) fn check_accounts(&self, survey: &Survey) -> Result<(), Failure> {
-        if self.wishes.rebuild {
+    /// Fails as `Human` where a cloud shows nothing at all of what the last run left there, and what is still wanted.
+    pub(super) fn check_accounts(&self, survey: &Survey, goal: Goal) -> Result<(), Failure> {
+        if self.wishes.gone {
             return Ok(());
         }
         let empty: BTreeSet<&'static str> = survey
@@ -31,8 +31,14 @@ impl Run {
         let Some((run, left)) = journal::left_by_the_last_apply(&self.state, &self.playbook.name) else {
             return Ok(());
         };
+        let wanted: BTreeSet<String> = survey.wanted.iter().map(|resource| resource.address.to_string()).collect();
+        let way_out = match goal {
+            Goal::Destroy => "add --gone",
+            _ => "`landfall recover` builds it anew",
+        };
         for name in empty {
-            let count = left.iter().filter(|address| address.split('/').next() == Some(name)).count();
+            let of_this = |address: &&String| address.split('/').next() == Some(name) && wanted.contains(*address);
+            let count = left.iter().filter(of_this).count();
             let Some(api) = providers::find(name).and_then(|provider| provider.api()).filter(|_| count > 0) else {
                 continue;
             };
@@ -43,8 +49,8 @@ impl Run {
                 format!("nothing of `{}` is at {name}, where the run {run} left {things}", self.playbook.name),
             )
             .hint(format!(
-                "is the token one of another account or project? Then {how_to_set}. If it was all deleted, `landfall \
-                 recover` builds it anew. Nothing was done"
+                "is the token one of another account or project? Then {how_to_set}. If it was all deleted, {way_out}. \
+                 Nothing was done"
             )));
         }
         Ok(())

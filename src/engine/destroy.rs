@@ -21,7 +21,7 @@ impl Run {
     /// Deletes in reverse order, hosts that stay first. Done when looking finds nothing of ours.
     pub(super) async fn destroy(&mut self, teller: &Teller) -> Result<Reached, Failure> {
         let survey = Survey::take(self, teller, Goal::Destroy).await?;
-        self.check_accounts(&survey)?;
+        self.check_accounts(&survey, Goal::Destroy)?;
         let unreached = Observed::Unreached;
         let mut changes: Vec<Change> = survey
             .wanted
@@ -86,6 +86,9 @@ impl Run {
     pub(super) async fn take_away(&self, orphans: &[Owned], teller: &Teller) -> Result<(), Failure> {
         for owned in orphans {
             let report = teller.report(true);
+            if report.stopping() {
+                return Err(Failure::new(Kind::Stopped, "stopped as you asked, before the next deletion"));
+            }
             teller.tell(What::Intended { addresses: vec![owned.address.to_string()] })?;
             report.tell(Progress::Started(owned.address.clone()));
             if let Some(provider) = providers::find(owned.address.provider) {

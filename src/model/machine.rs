@@ -233,6 +233,8 @@ pub struct Command {
     pub creates: Option<String>,
     /// How old, in minutes, that path may become before the command is run again.
     pub fresh_minutes: Option<u32>,
+    /// Files it reads; it is run again when they have changed.
+    pub reads: Vec<String>,
 }
 
 impl Command {
@@ -242,7 +244,12 @@ impl Command {
     }
 
     pub(super) fn fields(&self) -> Fields {
-        Fields::from([("run", Value::texts(self.run.iter().map(String::as_str))), ("done", true.into())])
+        let mut fields =
+            Fields::from([("run", Value::texts(self.run.iter().map(String::as_str))), ("done", true.into())]);
+        if !self.reads.is_empty() {
+            fields.insert("up_to_date", true.into());
+        }
+        fields
     }
 }
 

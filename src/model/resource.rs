@@ -211,6 +211,7 @@ impl Spec {
         let (reads, more): (&[String], &[String]) = match self {
             Spec::Service(spec) => (&spec.reads, &spec.unit_files),
             Spec::Compose(spec) => (&spec.reads, &[]),
+            Spec::Command(spec) => (&spec.reads, &[]),
             _ => (&[], &[]),
         };
         reads.iter().chain(more)

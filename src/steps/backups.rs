@@ -333,19 +333,22 @@ fn on_host(
     }
 
     // In this order: there is a repository, what it holds is brought back, and only then something new is added.
-    let command = |what: &str, more: Option<String>, creates: Option<String>, fresh_minutes: Option<u32>| {
+    let command = |what: &str, more: Option<&String>| {
         let mut run = vec![PROGRAM.to_owned(), name.to_owned(), what.to_owned()];
-        run.extend(more);
+        run.extend(more.cloned());
         let mark = Name::parse(&format!("{what}-{name}")).or_else(|| Name::parse(&format!("{what}-of-backups")));
         let mark = mark.ok_or_else(|| Problem::new(site.entry.at.clone(), "no name for a mark"))?;
-        let spec = Command { mark: mark.clone(), run, creates, fresh_minutes };
-        Ok(site.on_host(host, "command", mark.to_string(), Spec::Command(spec)))
+        Ok(Command { mark, run, creates: None, fresh_minutes: None, reads: vec![] })
     };
+    let carry_out = |spec: Command| site.on_host(host, "command", spec.mark.to_string(), Spec::Command(spec));
     let state = format!("/var/lib/landfall/backups/{name}");
-    all.push(command("init", Some(store.shown.clone()), None, None)?);
-    all.push(command("restore", None, None, None)?);
-    let fresh = u32::from(answers.alarm_after()) * 60;
-    all.push(command("backup", None, Some(format!("{state}/last-good")), Some(fresh))?);
+    all.push(carry_out(command("init", Some(&store.shown))?));
+    // Another storage may hold what was missing, and a database that is reached in another way may be a new one.
+    let services = if sources.services.is_empty() { vec![] } else { vec![format!("{config}/services")] };
+    all.push(carry_out(Command { reads: services, ..command("restore", Some(&store.shown))? }));
+    let fresh_minutes = Some(u32::from(answers.alarm_after()) * 60);
+    let creates = Some(format!("{state}/last-good"));
+    all.push(carry_out(Command { creates, fresh_minutes, ..command("backup", None)? }));
 
     let every = match answers.every() {
         24 => "*-*-* 02:30:00".to_owned(),

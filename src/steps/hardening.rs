@@ -219,7 +219,7 @@ impl Ground<'_> {
     fn command(&self, mark: &str, script: &str, creates: Option<&str>) -> Vec<Resource> {
         let run = ["sh", "-c", script].map(str::to_owned).into();
         let creates = creates.map(str::to_owned);
-        let spec = Name::parse(mark).map(|mark| Command { mark, run, creates, fresh_minutes: None });
+        let spec = Name::parse(mark).map(|mark| Command { mark, run, creates, fresh_minutes: None, reads: vec![] });
         spec.into_iter().map(|spec| self.on_host("command", mark, Spec::Command(spec))).collect()
     }
 

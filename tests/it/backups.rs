@@ -77,6 +77,14 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
     }
     assert!(!sql("select datname from pg_database").await.contains("drill"), "the scratch database is gone");
 
+    // A server may have no database at all.
+    console("cd /etc/landfall/backups/acme; cp sources /root/; sed -i '/^container/d' sources").await.unwrap();
+    for (verb, seen) in [("backup", "backed-up"), ("drill", "comes back whole")] {
+        let said = say(verb).await;
+        assert!(said.contains(seen), "without a database, {verb}: {said}");
+    }
+    console("cp /root/sources /etc/landfall/backups/acme/sources; landfall-backup acme backup").await.unwrap();
+
     // As the timer does it: in the confines of its unit.
     let by_timer = "rm /var/lib/landfall/backups/acme/last-good; systemctl start landfall-backup-acme.service && cat \
                     /var/lib/landfall/backups/acme/last-good";

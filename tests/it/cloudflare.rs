@@ -237,3 +237,12 @@ async fn what_is_ours_in_another_zone_is_shown_by_destroy_and_goes_with_it() {
     assert!(gone.plan().contains(&"delete cloudflare/record/www.acme.dev/A".to_owned()), "{:?}", gone.plan());
     assert_eq!(world.clouds.holds(), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_domain_in_the_playbook_is_not_taken_for_another_account() {
+    let world = World::of(&["cloudflare"], Ground { domains: vec!["acme.dev".into()], ..ground() }).await;
+    assert_eq!(world.go(&playbook(""), Goal::Apply).await.outcome.code, 0);
+    let moved = playbook("").replace("acme.dev", "acme.example");
+    let went = world.go(&moved, Goal::Apply).await;
+    assert!(!went.failure().contains("another account"), "{}", went.failure());
+}

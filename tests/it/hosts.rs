@@ -91,6 +91,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
                 run: ["sh", "-c", "echo run >>/srv/log"].map(str::to_owned).into(),
                 creates: Some("/srv/log".into()),
                 fresh_minutes: None,
+                reads: vec![],
             }),
         ),
     ];
@@ -261,6 +262,7 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
             run: vec!["false".into()],
             creates: None,
             fresh_minutes: None,
+            reads: vec![],
         }),
     )];
     carry_out(&doors, plan(&doors, &half).await).await.unwrap_err();
@@ -291,6 +293,7 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
             run: ["sleep", "3"].map(str::to_owned).into(),
             creates: None,
             fresh_minutes: None,
+            reads: vec![],
         })
     };
     let two = [host.resource("command", "first", slow("first")), host.resource("command", "second", slow("second"))];

@@ -123,3 +123,18 @@ async fn a_token_of_another_account_stops_the_run_and_the_right_one_goes_on() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(stopped >= 12, "at several stages of each: {stopped}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_by_hand_can_be_destroyed_with_a_word() {
+    let mut world = World::of(&["hetzner", "host"], ground()).await;
+    let text = world.server_playbook();
+    assert_eq!(world.go(&text, Goal::Apply).await.outcome.code, 0);
+    let empty = World::of(&["hetzner"], ground()).await;
+    world.elsewhere.insert("hetzner".into(), empty.clouds.endpoints()["hetzner"].clone());
+    world.secrets.0.lock().unwrap().insert("hetzner-token".into(), empty.clouds.tokens()["hetzner"].clone());
+    let refused = world.go(&text, Goal::Destroy).await;
+    assert!(refused.outcome.code == 4 && refused.failure().contains("--gone"), "{}", refused.failure());
+    world.gone = true;
+    let went = world.go(&text, Goal::Destroy).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+}

@@ -105,6 +105,8 @@ pub(crate) struct World {
     pub(crate) adopt: Vec<String>,
     /// Shall what is no longer wanted go?
     pub(crate) retire: bool,
+    /// Is it known that what is not seen was deleted?
+    pub(crate) gone: bool,
     /// Where an API is, if not at the world's own clouds.
     pub(crate) elsewhere: BTreeMap<String, String>,
     /// How long a lease holds.
@@ -193,6 +195,7 @@ impl World {
             losing_data: true,
             adopt: vec![],
             retire: false,
+            gone: false,
             elsewhere: BTreeMap::new(),
             lease: Pace::default().lease,
         }
@@ -259,7 +262,7 @@ impl World {
                 adopt: self.adopt.clone(),
                 retire: self.retire,
                 break_lease: laptop.breaks_leases,
-                rebuild: false,
+                gone: self.gone,
             },
             stop: Arc::new(AtomicBool::new(false)),
         };

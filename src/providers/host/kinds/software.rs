@@ -106,8 +106,17 @@ fn command_mark(spec: &Command) -> String {
     format!("command.{}", spec.mark)
 }
 
+/// The mark that holds the digest of what the command had read.
+fn inputs_mark(spec: &Command) -> String {
+    format!("command-inputs.{}", spec.mark)
+}
+
 pub(super) fn ask_command(spec: &Command, questions: &mut Questions) {
     questions.marks.insert(command_mark(spec));
+    if !spec.reads.is_empty() {
+        questions.marks.insert(inputs_mark(spec));
+        questions.sums.extend(spec.reads.iter().cloned());
+    }
     questions.stat.extend(spec.creates.clone());
     if let (Some(path), Some(minutes)) = (&spec.creates, spec.fresh_minutes) {
         questions.ages.insert(path.clone(), minutes);
@@ -121,15 +130,30 @@ pub(super) fn read_command(spec: &Command, facts: &Facts) -> Option<Fields> {
     let is_there = spec.creates.as_ref().is_none_or(|path| facts.stat.contains_key(path));
     let is_fresh = spec.creates.as_ref().is_none_or(|path| !facts.stale.contains(path));
     let done = *mark == spec.mark_content() && is_there && is_fresh;
-    Some(Fields::from([("run", if done { run } else { "(with other inputs)".into() }), ("done", done.into())]))
+    let mut fields =
+        Fields::from([("run", if done { run } else { "(with other inputs)".into() }), ("done", done.into())]);
+    if !spec.reads.is_empty() {
+        let up_to_date = facts.marks.get(&inputs_mark(spec)) == Some(&facts.digest_of(&spec.reads));
+        fields.insert("up_to_date", up_to_date.into());
+    }
+    Some(fields)
 }
 
 pub(super) fn make_command(spec: &Command, out: &mut Script) {
+    // Taken before it reads them: a change in between is seen as not read.
+    if !spec.reads.is_empty() {
+        out.line(format!("inputs={}", content_digest(&spec.reads)));
+    }
     out.line(words(&spec.run));
+    if !spec.reads.is_empty() {
+        out.line(format!("leave_mark {} \"$inputs\"", quote(&inputs_mark(spec))));
+    }
     out.line(format!("leave_mark {} {}", quote(&command_mark(spec)), quote(&spec.mark_content())));
 }
 
 /// What a command did cannot be undone; its mark is taken away, so that it would run again.
 pub(super) fn unmake_command(spec: &Command, out: &mut Script) {
-    out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{}", command_mark(spec)))));
+    for mark in [command_mark(spec), inputs_mark(spec)] {
+        out.line(format!("rm -f -- {}", quote(&format!("{MARKS}/{mark}"))));
+    }
 }
