@@ -127,11 +127,17 @@ async fn a_token_of_another_account_stops_the_run_and_the_right_one_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_deleted_by_hand_can_be_destroyed_with_a_word() {
     let mut world = World::of(&["hetzner", "host"], ground()).await;
-    let text = world.server_playbook();
+    let text = world.server_playbook().replace("size =", "volume_gb = 10\nsize =");
     assert_eq!(world.go(&text, Goal::Apply).await.outcome.code, 0);
+    // A destruction that was not approved has taken nothing away.
+    world.losing_data = false;
+    assert!(world.go(&text, Goal::Destroy).await.failure().contains("--allow-data-loss"));
+    world.losing_data = true;
     let empty = World::of(&["hetzner"], ground()).await;
     world.elsewhere.insert("hetzner".into(), empty.clouds.endpoints()["hetzner"].clone());
     world.secrets.0.lock().unwrap().insert("hetzner-token".into(), empty.clouds.tokens()["hetzner"].clone());
+    let refused = world.go(&text, Goal::Apply).await;
+    assert!(refused.outcome.code == 4 && refused.failure().contains("another account"), "{}", refused.failure());
     let refused = world.go(&text, Goal::Destroy).await;
     assert!(refused.outcome.code == 4 && refused.failure().contains("--gone"), "{}", refused.failure());
     world.gone = true;
