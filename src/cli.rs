@@ -25,6 +25,7 @@ use crate::engine::{Goal, Wishes};
 use crate::front::{self, Style};
 use crate::model::event::{Event, FailureView};
 use crate::model::failure::{Failure, Kind};
+use crate::model::visible::{is_hidden, visible};
 use crate::rehearsal::clouds::APIS;
 use crate::rehearsal::faults::Rule;
 use crate::{providers, steps};
@@ -118,6 +119,10 @@ enum Cmd {
         /// Take away what is Landfall's and no longer in the playbook, once everything else is as it shall be
         #[arg(long)]
         retire: bool,
+        /// Go on although nothing is left at a cloud of what was made there, because it was deleted by hand or by `landfall
+        /// destroy` on another laptop
+        #[arg(long)]
+        gone: bool,
     },
     /// Tell whether everything still is as the playbook says; exit code 3 if not
     Check {
@@ -138,23 +143,53 @@ enum Cmd {
         gone: bool,
     },
     /// Make a backup now, on every server that has the step `backups`
+    ///
+    /// Refuses to back up a server that has not taken up its data yet, and what holds far less than the last backup: such
+    /// a backup would push the good ones out.
+    #[command(
+        after_help = "Examples:\n  landfall backup acme.toml\n  landfall backup acme.toml --accept    after half of the rows were deleted on purpose"
+    )]
     Backup {
         /// The playbook
         file: PathBuf,
+        /// What the servers hold now is what counts: also where it is far less than the last backup, or a restore did not
+        /// end. The last backup that held more is kept, whatever its age
+        #[arg(long)]
+        accept: bool,
     },
-    /// Prove that the newest backup comes back: restore it beside what runs, compare, and take it away again
+    /// List the backups there are, oldest first
+    #[command(after_help = "Examples:\n  landfall backups acme.toml\n  landfall backups acme.toml --json")]
+    Backups {
+        /// The playbook
+        file: PathBuf,
+    },
+    /// Prove that a backup comes back: restore it beside what runs, compare, and delete the copy
+    #[command(after_help = "Examples:\n  landfall drill acme.toml\n  landfall drill acme.toml --at '2026-11-27 09:00'")]
     Drill {
         /// The playbook
         file: PathBuf,
+        /// Another backup than the newest
+        #[arg(long, value_name = "TIME|SNAPSHOT")]
+        at: Option<String>,
     },
     /// Bring everything back, data included, with nothing but the playbook, its vault file and tokens
     ///
     /// For the day when the server is lost, the account is, or the laptop is. Builds what is missing, restores the newest
     /// backup before the apps start, compares it with what was backed up, and says up to which moment. What still holds
-    /// data is left as it is.
+    /// data is left as it is: with --at, a copy is put beside it.
+    #[command(
+        after_help = "Examples:\n  landfall recover acme.toml\n  landfall recover acme.toml --at '2026-11-27 09:00'\n  landfall recover acme.toml --set web.provider=digitalocean"
+    )]
     Recover {
         /// The playbook
         file: PathBuf,
+        /// Another backup than the newest: a time such as '2026-11-27 09:00' (of this machine's time zone) or
+        /// 2026-11-27T08:00:00Z, or a snapshot as `landfall backups` lists it
+        #[arg(long, value_name = "TIME|SNAPSHOT")]
+        at: Option<String>,
+        /// Go on without what does not come back, after a recovery that has named it
+        #[arg(long)]
+        accept_loss: bool,
         /// Change an answer of the playbook first, such as web.provider=digitalocean; may be repeated
         #[arg(long, value_name = "STEP.ANSWER=VALUE")]
         set: Vec<String>,
@@ -280,13 +315,20 @@ pub struct Consent {
 
 /// Runs the program. Gives its exit code.
 pub fn run() -> u8 {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if std::env::args_os().any(|argument| argument.to_string_lossy().contains(is_hidden)) => {
+            front::complain(&visible(&e.render().to_string()));
+            return Kind::Usage.exit_code();
+        }
+        Err(e) => e.exit(),
+    };
     if cli.globals.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         console::set_colors_enabled(false);
         console::set_colors_enabled_stderr(false);
     }
     let json = cli.globals.json;
-    match dispatch(cli) {
+    let code = match dispatch(cli) {
         Ok(code) => code,
         Err(failure) if json => {
             go::finish_json(&[], &failure);
@@ -296,7 +338,9 @@ pub fn run() -> u8 {
             front::complain(&front::plain::render_failure(&FailureView::from(&failure)));
             failure.kind.exit_code()
         }
-    }
+    };
+    // What was asked for did not arrive, whatever else went well.
+    if code == 0 && front::is_unwritten() { Kind::Failed.exit_code() } else { code }
 }
 
 fn dispatch(cli: Cli) -> Result<u8, Failure> {
@@ -315,8 +359,8 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     match command {
         Cmd::Plan { file } => go::go(&settings(&cli.globals)?, &file, Goal::Plan, Consent::default()),
         Cmd::Check { file } => go::go(&settings(&cli.globals)?, &file, Goal::Check, Consent::default()),
-        Cmd::Apply { file, go_ahead: GoAhead { yes, break_lease }, allow_data_loss, adopt, retire } => {
-            let wishes = Wishes { adopt, retire, break_lease, gone: false };
+        Cmd::Apply { file, go_ahead: GoAhead { yes, break_lease }, allow_data_loss, adopt, retire, gone } => {
+            let wishes = Wishes { adopt, retire, break_lease, gone, backup: None };
             let consent = Consent { yes, losing_data: allow_data_loss, wishes };
             go::go(&settings(&cli.globals)?, &file, Goal::Apply, consent)
         }
@@ -325,12 +369,17 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
             let consent = Consent { yes, losing_data: allow_data_loss, wishes };
             go::go(&settings(&cli.globals)?, &file, Goal::Destroy, consent)
         }
-        Cmd::Backup { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Backup),
-        Cmd::Drill { file } => backups::on_all(&settings(&cli.globals)?, &file, backups::Errand::Drill),
-        Cmd::Recover { file, set, go_ahead: GoAhead { yes, break_lease } } => {
-            let wishes = Wishes { break_lease, gone: true, ..Wishes::default() };
+        Cmd::Backup { file, accept } => backups::back_up(&settings(&cli.globals)?, &file, accept),
+        Cmd::Backups { file } => backups::on_all(&settings(&cli.globals)?, &file, &backups::Errand::List),
+        Cmd::Drill { file, at } => {
+            let at = at.as_deref().map(backups::chosen).transpose()?;
+            backups::on_all(&settings(&cli.globals)?, &file, &backups::Errand::Drill(at))
+        }
+        Cmd::Recover { file, at, accept_loss, set, go_ahead: GoAhead { yes, break_lease } } => {
+            let backup = at.as_deref().map(backups::chosen).transpose()?;
+            let wishes = Wishes { break_lease, gone: true, backup, ..Wishes::default() };
             let consent = Consent { yes, losing_data: false, wishes };
-            recover::recover(&settings(&cli.globals)?, &file, &set, consent)
+            recover::recover(&settings(&cli.globals)?, &file, &set, accept_loss, consent)
         }
         Cmd::Ssh { file, step, command } => login::login(&settings(&cli.globals)?, &file, step.as_deref(), &command),
         Cmd::Audit { file } => audit::audit(&settings(&cli.globals)?, &file),

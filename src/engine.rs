@@ -85,6 +85,8 @@ pub struct Wishes {
     pub break_lease: bool,
     /// Go on even where nothing at all is left of what was made: it was lost, not looked for in another account.
     pub gone: bool,
+    /// Which backup a new server takes up instead of the newest: a snapshot's name, or `@` and seconds.
+    pub backup: Option<String>,
 }
 
 /// One going-through.

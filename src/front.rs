@@ -8,6 +8,7 @@ pub mod plan;
 pub mod tui;
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -63,10 +64,23 @@ pub fn replay(style: Style, event: &Event, plain: &mut plain::Plain) {
     }
 }
 
-/// Writes to standard output. A reader that has gone away is no failure of ours.
+/// Has something that was meant for standard output not arrived there?
+static UNWRITTEN: AtomicBool = AtomicBool::new(false);
+
+/// Writes to standard output. A reader that has gone away is no failure of ours; a full disk is: `is_unwritten` tells.
 pub fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && e.kind() != std::io::ErrorKind::BrokenPipe
+        && !UNWRITTEN.swap(true, Ordering::Relaxed)
+    {
+        complain(&format!("error: cannot write to standard output: {e}\n"));
+    }
+}
+
+/// Was anything that `print` was given lost?
+pub fn is_unwritten() -> bool {
+    UNWRITTEN.load(Ordering::Relaxed)
 }
 
 /// Writes to standard error.

@@ -22,3 +22,4 @@ pub mod service;
 pub mod system;
 pub mod tuning;
 pub mod value;
+pub mod visible;

@@ -41,6 +41,11 @@ pub trait Step: Sync {
     /// Reads the answers and says what they refer to. The problem says why they cannot be right.
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem>;
 
+    /// What else must be read from beside the playbook, as far as what was read already lets one see.
+    fn more_files(&self, _entry: &Entry, _sources: &Sources) -> Result<Vec<Wanted>, Problem> {
+        Ok(vec![])
+    }
+
     /// The outputs this step will give, by name.
     fn outputs(&self, entry: &Entry) -> Vec<&'static str>;
 
@@ -123,6 +128,17 @@ pub enum Source {
     Folder(BTreeMap<String, Vec<u8>>),
 }
 
+/// A file or folder that something beside the playbook names.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its path from the playbook's folder.
+    pub path: String,
+    /// What in the playbook leads to it.
+    pub at: Range<usize>,
+    /// May it be missing?
+    pub optional: bool,
+}
+
 /// What was read from beside the playbook, by the path the playbook gives.
 pub type Sources = BTreeMap<String, Source>;
 
@@ -173,6 +189,13 @@ impl Site<'_> {
         server::host_at(self, entry)
     }
 
+    /// Is the server of the step `server` one that was there before?
+    pub fn is_existing(&self, server: &Name) -> bool {
+        let entry = self.playbook.step(server.as_str());
+        let answers = entry.and_then(|entry| entry.answers::<server::ServerAnswers>().ok());
+        answers.is_some_and(|answers| answers.provider == server::ServerProvider::Existing)
+    }
+
     /// A resource in the cloud.
     pub fn in_cloud(&self, provider: &'static str, kind: &'static str, name: String, spec: Spec) -> Resource {
         let address = Address { provider, place: None, kind, name };
@@ -205,14 +228,18 @@ pub fn folder(playbook: &Playbook, id: &Name) -> String {
 /// ask for in the same way is listed once, under the first of them.
 pub fn desired(playbook: &Playbook, outputs: &Outputs, sources: &Sources) -> Result<Vec<Resource>, Vec<Problem>> {
     let mut resources: Vec<Resource> = Vec::new();
+    let mut known: BTreeMap<Address, usize> = BTreeMap::new();
     let mut problems = Vec::new();
     for entry in &playbook.steps {
         let Some(step) = find(&entry.kind) else { continue };
         match step.desired(&Site { playbook, entry, outputs, sources }) {
             Ok(wanted) => {
                 for resource in wanted {
-                    match resources.iter_mut().find(|other| other.address == resource.address) {
-                        None => resources.push(resource),
+                    match known.get(&resource.address).and_then(|at| resources.get_mut(*at)) {
+                        None => {
+                            known.insert(resource.address.clone(), resources.len());
+                            resources.push(resource);
+                        }
                         // What one step wants stays, whatever another no longer does.
                         Some(twin) if twin.gone != resource.gone => {
                             if twin.gone {

@@ -126,7 +126,7 @@ async fn judge_sites(host: &HostAt, loaded: &Loaded, show: &mut Show<'_>) -> Res
     let names: Vec<String> = apps
         .filter_map(|entry| entry.answers::<AppAnswers>().ok())
         .filter(|app| app.on == host.step)
-        .filter_map(|app| app.host)
+        .filter_map(|app| app.host.clone())
         .collect();
     let Some(program) = programs::find(&["testssl.sh", "testssl"]).filter(|_| !names.is_empty()) else {
         if !names.is_empty() {

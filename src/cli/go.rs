@@ -1,5 +1,6 @@
 //! One run, from a playbook's path to an exit code.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,6 +107,9 @@ pub async fn run(
     outcome
 }
 
+/// How many problems of a playbook are shown to a person.
+const MOST_PROBLEMS: usize = 20;
+
 /// Tells why a playbook was refused. Gives the exit code.
 pub fn refuse(style: Style, refused: Refused) -> u8 {
     match (refused, style) {
@@ -118,8 +122,11 @@ pub fn refuse(style: Style, refused: Refused) -> u8 {
             finish_json(&problems, &Failure::new(Kind::Playbook, format!("the playbook was refused: {count}")));
         }
         (Refused::Wrong(problems), Style::Plain { .. }) => {
-            let text: Vec<String> = problems.iter().map(Located::render).collect();
+            let text: Vec<String> = problems.iter().take(MOST_PROBLEMS).map(Located::render).collect();
             front::complain(&text.join("\n"));
+            if problems.len() > MOST_PROBLEMS {
+                front::complain(&format!("\nand {} more problems\n", problems.len() - MOST_PROBLEMS));
+            }
             if front::actions::are_here() {
                 problems.iter().for_each(|problem| front::print(&front::actions::problem(problem)));
             }
@@ -153,12 +160,20 @@ pub fn finish_json(problems: &[Located], failure: &Failure) {
 pub async fn listen_for_stop(stop: Arc<AtomicBool>, at_once: bool, style: Style) {
     while wait_for_signal().await.is_ok() {
         if at_once || stop.swap(true, Ordering::Relaxed) {
-            let _ = console::Term::stderr().show_cursor();
-            front::complain("\nstopped\n");
+            if std::io::stderr().is_terminal() {
+                let _ = console::Term::stderr().show_cursor();
+            }
+            front::complain(match at_once {
+                true => "\nstopped\n",
+                false => {
+                    "\nstopped at once. The change in progress may have happened, and a lease of this run may be left: it ends by \
+                     itself within five minutes. Run the same command again: it looks first and goes on from there\n"
+                }
+            });
             std::process::exit(i32::from(Kind::Stopped.exit_code()));
         }
         if style != Style::Json {
-            front::complain("\nstopping after the change in hand; once more to stop now\n");
+            front::complain("\nstopping after the change in progress; press Ctrl-C again to stop now\n");
         }
     }
 }

@@ -27,7 +27,13 @@ use crate::steps;
 const ROUNDS: usize = 3;
 
 /// Brings the playbook at `path` back, with the answers `set` changed first. Gives the exit code.
-pub fn recover(settings: &Settings, path: &Path, set: &[String], consent: Consent) -> Result<u8, Failure> {
+pub fn recover(
+    settings: &Settings,
+    path: &Path,
+    set: &[String],
+    accept_loss: bool,
+    consent: Consent,
+) -> Result<u8, Failure> {
     let before = disk::read_playbook(path)?;
     let mut text = with_answers(&before, set)?;
     let mut loaded = match check(path, &text) {
@@ -56,6 +62,12 @@ pub fn recover(settings: &Settings, path: &Path, set: &[String], consent: Consen
             playbook: loaded.playbook.name.to_string(),
             run: None,
         });
+        if accept_loss {
+            let doors = Arc::new(go::doors(settings, &loaded.cupboard, Goal::Check));
+            if let Err(failure) = ask_all(&loaded, &doors, &Errand::Accept, &mut show).await {
+                return Ok(show.end(Some(failure)));
+            }
+        }
         let again = || match check(path, &disk::read_playbook(path)?) {
             Ok(loaded) => Ok(loaded),
             Err(_) => Err(Failure::new(Kind::Failed, "the playbook was changed meanwhile, and is wrong now").hint(
@@ -81,6 +93,7 @@ pub(super) async fn bring_back(
     show: &mut Show,
 ) -> Result<u8, Failure> {
     let mut is_new = true;
+    let wanted = consent.wishes.backup.clone();
     for round in 0..ROUNDS {
         let loaded = load()?;
         let doors = go::doors(settings, &loaded.cupboard, Goal::Apply);
@@ -91,7 +104,13 @@ pub(super) async fn bring_back(
         if outcome.planned == 0 {
             if round == 0 {
                 is_new = false;
-                show.tell(What::Note { text: "nothing was missing: what stands below was restored earlier".into() });
+                let text = match &wanted {
+                    Some(_) => {
+                        "nothing was missing: what lives is left as it is, and a copy of the backup is put beside it"
+                    }
+                    None => "nothing was missing: what stands below was restored earlier",
+                };
+                show.tell(What::Note { text: text.into() });
             }
             break;
         }
@@ -104,8 +123,12 @@ pub(super) async fn bring_back(
         return Ok(0);
     }
     let doors = Arc::new(go::doors(settings, &loaded.cupboard, Goal::Check));
+    if let (Some(backup), false) = (wanted, is_new) {
+        ask_all(&loaded, &doors, &Errand::Beside(backup), show).await?;
+        return Ok(0);
+    }
     let mut kept = Vec::new();
-    for (server, said) in ask_all(&loaded, &doors, Errand::Status, show).await? {
+    for (server, said) in ask_all(&loaded, &doors, &Errand::Status, show).await? {
         let restored: Vec<(&str, &str)> =
             said.iter().filter_map(|(word, text)| Some((word.strip_prefix("restored-")?, text.as_str()))).collect();
         let Some((_, moment)) = restored.iter().find(|(word, _)| *word == "moment") else {
@@ -119,11 +142,16 @@ pub(super) async fn bring_back(
             )
             .hint("does the step `backups` name the right storage, bucket and path?"));
         };
-        for (word, text) in
-            restored.iter().filter(|(word, _)| matches!(*word, "database" | "files" | "secrets" | "kept"))
+        for (word, text) in restored
+            .iter()
+            .filter(|(word, _)| matches!(*word, "database" | "files" | "secrets" | "kept" | "lost" | "left-out"))
         {
             // A database that was lost is empty, unless something was quicker than the backup.
-            let passed = !is_new || *word != "kept" || !text.starts_with("database ");
+            let passed = match *word {
+                "kept" => !is_new || !text.starts_with("database"),
+                "lost" => false,
+                _ => true,
+            };
             show.tell(What::Probe { what: format!("{server} {word}"), passed, saw: (*text).to_owned() });
             if !passed {
                 kept.push(format!("{text} (on `{server}`)"));
@@ -136,7 +164,8 @@ pub(super) async fn bring_back(
     }
     let failure = Failure::new(Kind::Human, format!("not brought back: {}", kept.join("; "))).hint(format!(
         "rows are never overwritten. If a migration put them there, empty those tables, and run `sudo landfall-backup {} \
-         restore` on the server, which `landfall ssh` opens; if they are alive, nothing is lost",
+         restore` on the server, which `landfall ssh` opens; if they are alive, nothing is lost. What is told as lost was \
+         accepted with --accept-loss",
         loaded.playbook.name
     ));
     Err(failure)

@@ -99,11 +99,27 @@ fn open(path: &Path) -> Result<Arc<Vault>, Failure> {
     Ok(Arc::new(vault(&playbook.name, path)))
 }
 
+/// Everything on standard input, which is at most a mebibyte.
+fn read_input() -> Result<String, Failure> {
+    let refused =
+        |why: String| Failure::new(Kind::Usage, "cannot read standard input").because(why).hint("nothing was kept");
+    let mut text = String::new();
+    let read =
+        std::io::stdin().take(LONGEST_INPUT + 1).read_to_string(&mut text).map_err(|e| refused(e.to_string()))?;
+    match read as u64 > LONGEST_INPUT {
+        true => Err(refused(format!("it holds more than {} MiB", LONGEST_INPUT >> 20))),
+        false => Ok(text),
+    }
+}
+
 fn name_of(text: &str) -> Result<Name, Failure> {
     Name::parse(text).ok_or_else(|| {
         Failure::new(Kind::Usage, format!("bad name `{text}`")).hint(format!("a secret's name is {NAME_RULE}"))
     })
 }
+
+/// How many bytes of standard input are read: all secrets of a playbook together are far less.
+const LONGEST_INPUT: u64 = 1 << 20;
 
 fn set(
     settings: &Settings,
@@ -116,10 +132,7 @@ fn set(
     let value = match std::io::stdin().is_terminal() {
         true => front::plain::ask_masked(&format!("{name}:"), false)?,
         false => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .map_err(|e| Failure::new(Kind::Usage, "cannot read the value from standard input").because(e))?;
+            let text = read_input()?;
             let line = text.strip_suffix('\n').unwrap_or(&text);
             Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned())
         }
@@ -237,10 +250,7 @@ fn list(settings: &Settings, loaded: &Loaded, vault: &Vault) -> Result<u8, Failu
 }
 
 fn import(settings: &Settings, vault: &Arc<Vault>, playbook: &Path) -> Result<u8, Failure> {
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|e| Failure::new(Kind::Usage, "cannot read standard input").because(e))?;
+    let text = read_input()?;
     let table: BTreeMap<String, String> = toml::from_str(&text).map_err(|e| {
         // The parser's own message would show the line.
         let line = e.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -44,7 +44,11 @@ pub fn check_format(state: &Path) -> Result<(), Failure> {
 /// Notes in the state folder which form it has.
 pub(super) fn note_format(state: &Path) -> Result<(), std::io::Error> {
     let path = state.join("format");
-    if path.exists() { Ok(()) } else { fs::write(path, format!("{FORMAT}\n")) }
+    if path.exists() {
+        return Ok(());
+    }
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(format!("{FORMAT}\n").as_bytes())
 }
 
 /// Who runs Landfall here, known by the number that is kept in the state folder, or by a new one where none is yet.
@@ -81,18 +85,60 @@ pub fn ssh_folder() -> Option<PathBuf> {
     etcetera::home_dir().ok().map(|home| home.join(".ssh"))
 }
 
+/// The longest playbook that is read, in bytes.
+const LONGEST_PLAYBOOK: u64 = 1 << 20;
+/// The same for any other single file that a playbook names.
+const LONGEST_FILE: u64 = 16 << 20;
+/// How much all files of one folder may hold together, and how many they may be.
+const LARGEST_FOLDER: u64 = 16 << 20;
+const MOST_FILES: usize = 10_000;
+
+/// Reads the file at `path`, which holds at most `limit` bytes; whatever it is, no more than that is taken in. Fails as
+/// `FileTooLarge` beyond.
+pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, std::io::Error> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > limit {
+        true => Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("it holds more than {} MiB", limit >> 20),
+        )),
+        false => Ok(bytes),
+    }
+}
+
 /// Reads the playbook at `path`. Fails as `Playbook`, saying why.
 pub fn read_playbook(path: &Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| {
+    let text = read_limited(path, LONGEST_PLAYBOOK).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, no_text(&e)))
+    });
+    let text = text.map_err(|e| {
         let hint = match e.kind() {
             std::io::ErrorKind::NotFound => "give the path of a playbook; examples are in the folder `playbooks`",
-            std::io::ErrorKind::InvalidData => "a playbook is a TOML file in UTF-8",
+            std::io::ErrorKind::InvalidData => "a playbook is a TOML file in UTF-8: save it so",
+            std::io::ErrorKind::FileTooLarge => "a playbook has at most 1 MiB: is it the right file?",
             _ => "check the path and its permissions",
         };
         Failure::new(Kind::Playbook, format!("cannot read the playbook {}", path.display())).because(e).hint(hint)
     })?;
     // Some editors put a byte order mark before a text.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Why bytes are no text in UTF-8, and where.
+fn no_text(error: &std::string::FromUtf8Error) -> String {
+    let bytes = error.as_bytes();
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return "it is in UTF-16".to_owned();
+    }
+    let good = error.utf8_error().valid_up_to();
+    let line = bytes[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+    format!("line {line} is not in UTF-8")
+}
+
+/// Where the file at `path` really is, for what stands beside it: a link to a playbook is that playbook.
+pub fn real_place(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_not_there_yet| path.to_owned())
 }
 
 /// Writes a file of our own in one go: it holds the old content or the new, never a part. Its folder is made.
@@ -113,21 +159,23 @@ pub fn write_in_place(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write(&real, bytes, Some(permissions))
 }
 
+/// Makes `folder` and what is missing above it, for its owner alone, whatever the umask says.
+pub fn make_private_folder(folder: &Path) -> Result<(), std::io::Error> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 fn write(path: &Path, bytes: &[u8], permissions: Option<fs::Permissions>) -> Result<(), Failure> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
     let write = || {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            make_private_folder(folder)?;
         }
         let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        if permissions.is_some() {
-            // What an earlier, cut-off attempt left behind may be readable by others.
-            let _ = fs::remove_file(&new);
-            options.mode(0o600);
-        }
+        options.write(true).create(true).truncate(true).mode(0o600);
+        // What an earlier, cut-off attempt left behind may be readable by others.
+        let _ = fs::remove_file(&new);
         let mut file = options.open(&new)?;
         file.write_all(bytes)?;
         if let Some(permissions) = permissions {
@@ -151,19 +199,37 @@ pub enum Beside {
     Folder(BTreeMap<String, Vec<u8>>),
 }
 
-/// Reads the file or folder `path`. In a folder, links, hidden files other than `.well-known`, and names that
-/// could not be carried to a host are errors.
-pub fn read_beside(path: &Path) -> Result<Beside, std::io::Error> {
-    if !fs::metadata(path)?.is_dir() {
-        return fs::read(path).map(Beside::File);
+/// Reads the file or folder `name` in `folder`. What leads out of that folder, by `..`, as an absolute path or through a
+/// link, is an error, and so are devices and pipes, and what is too large. In a folder, links, hidden files other than
+/// `.well-known`, and names that could not be carried to a host are errors.
+pub fn read_beside(folder: &Path, name: &str) -> Result<Beside, std::io::Error> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let path = fs::canonicalize(folder.join(name))?;
+    if !path.starts_with(fs::canonicalize(folder)?) {
+        return Err(bad("it leads out of the playbook's folder".to_owned()));
+    }
+    let found = fs::metadata(&path)?;
+    if found.is_file() {
+        return read_limited(&path, LONGEST_FILE).map(Beside::File);
+    }
+    if !found.is_dir() {
+        return Err(bad("it is neither a file nor a folder".to_owned()));
     }
     let mut files = BTreeMap::new();
-    read_folder(path, "", &mut files)?;
+    read_folder(&path, "", &mut 0, &mut files)?;
     Ok(Beside::Folder(files))
 }
 
-fn read_folder(folder: &Path, below: &str, files: &mut BTreeMap<String, Vec<u8>>) -> Result<(), std::io::Error> {
-    let bad = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidInput, what);
+fn bad(what: String) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidInput, what)
+}
+
+fn read_folder(
+    folder: &Path,
+    below: &str,
+    size: &mut u64,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> Result<(), std::io::Error> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -180,9 +246,17 @@ fn read_folder(folder: &Path, below: &str, files: &mut BTreeMap<String, Vec<u8>>
         let path = format!("{below}{name}");
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            read_folder(&entry.path(), &format!("{path}/"), files)?;
+            read_folder(&entry.path(), &format!("{path}/"), size, files)?;
         } else if kind.is_file() {
-            files.insert(path, fs::read(entry.path())?);
+            // Asked before anything is read.
+            *size += entry.metadata()?.len();
+            if *size > LARGEST_FOLDER || files.len() == MOST_FILES {
+                return Err(bad(format!(
+                    "it holds more than {} MB or {MOST_FILES} files: build an image that serves them, and use `image`",
+                    LARGEST_FOLDER >> 20
+                )));
+            }
+            files.insert(path, read_limited(&entry.path(), LARGEST_FOLDER)?);
         } else {
             return Err(bad(format!("{path} is neither a file nor a folder")));
         }
@@ -214,9 +288,10 @@ pub fn lock(state: &Path, name: &Name, command: &str) -> Result<Lock, Failure> {
             .because(e)
             .hint("Landfall keeps its journal there; set XDG_STATE_HOME to a folder you may write to. Nothing was done")
     };
-    fs::create_dir_all(&folder).map_err(trouble)?;
+    make_private_folder(&folder).map_err(trouble)?;
+    let mut options = OpenOptions::new();
     let mut file =
-        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(trouble)?;
+        options.create(true).truncate(false).read(true).write(true).mode(0o600).open(&path).map_err(trouble)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

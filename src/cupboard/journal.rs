@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -30,10 +31,18 @@ impl Journal {
                 .because(e)
                 .hint("set XDG_STATE_HOME to a folder you may write to; nothing was done")
         };
-        fs::create_dir_all(&folder).and_then(|()| disk::note_format(state)).map_err(trouble)?;
+        disk::make_private_folder(&folder).and_then(|()| disk::note_format(state)).map_err(trouble)?;
         let run = Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
         let path = folder.join(format!("{run}.jsonl"));
-        let file = OpenOptions::new().create_new(true).append(true).open(&path).map_err(trouble)?;
+        let mut options = OpenOptions::new();
+        let file = options.create_new(true).append(true).mode(0o600).open(&path).map_err(trouble)?;
+        let mut order = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(order_file(state, name.as_str()))
+            .map_err(trouble)?;
+        order.write_all(format!("{run}\n").as_bytes()).map_err(trouble)?;
         Ok(Journal { file, path, run })
     }
 
@@ -74,7 +83,13 @@ pub struct Run {
     pub code: Option<u8>,
 }
 
-/// Earlier runs of every playbook under `state`, or of the one called `only`; oldest first. A journal
+/// The order in which the runs of a playbook began, a name per line. Their names tell the time, and a clock may have been
+/// wrong.
+fn order_file(state: &Path, playbook: &str) -> PathBuf {
+    state.join(playbook).join("order")
+}
+
+/// Earlier runs of every playbook under `state`, or of the one called `only`; those of one playbook oldest first. A journal
 /// that was cut off in the middle of a line is read as far as it goes.
 pub fn runs(state: &Path, only: Option<&str>) -> Vec<Run> {
     let mut all = Vec::new();
@@ -83,13 +98,17 @@ pub fn runs(state: &Path, only: Option<&str>) -> Vec<Run> {
             continue;
         }
         let folder = state.join(&playbook).join("runs");
-        for file in names_in(&folder) {
+        let order = fs::read_to_string(order_file(state, &playbook)).unwrap_or_default();
+        let places: BTreeMap<&str, usize> = order.lines().enumerate().map(|(place, run)| (run, place)).collect();
+        let mut files = names_in(&folder);
+        // Runs from before there was an order began before it.
+        files.sort_by_key(|file| file.strip_suffix(".jsonl").and_then(|run| places.get(run)).copied());
+        for file in files {
             if let Some(run) = file.strip_suffix(".jsonl") {
                 all.push(read(&folder.join(&file), run, &playbook));
             }
         }
     }
-    all.sort_by(|a, b| a.run.cmp(&b.run));
     all
 }
 

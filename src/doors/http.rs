@@ -16,6 +16,9 @@ use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
 use crate::model::secret::Keys;
 
+/// How many bytes of one answer are read. The longest real one, a page of 5,000 DNS records, has about three million.
+const LONGEST_ANSWER: usize = 8 << 20;
+
 /// The methods the clouds' APIs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -218,7 +221,7 @@ impl Http {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
-        let response = request.send().await.map_err(|e| Refused::from_transport(api, call, &e, token))?;
+        let mut response = request.send().await.map_err(|e| Refused::from_transport(api, call, &e, token))?;
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name)?.to_str().ok()?.parse::<u64>().ok();
         let date = response.headers().get("date").and_then(|value| value.to_str().ok());
@@ -227,7 +230,13 @@ impl Http {
             self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(api.name, ahead);
         }
         let wait = header("retry-after").map(Duration::from_secs);
-        let bytes = response.bytes().await.map_err(|e| Refused::from_transport(api, call, &e, token))?;
+        let mut bytes: Vec<u8> = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| Refused::from_transport(api, call, &e, token))? {
+            if bytes.len() + chunk.len() > LONGEST_ANSWER {
+                return Err(Refused::endless(api, call));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
         let (body, is_json) = match serde_json::from_slice(&bytes) {
             Ok(body) => (body, true),
             Err(_) if bytes.is_empty() => (Value::Null, true),
@@ -299,6 +308,20 @@ struct Refused {
 }
 
 impl Refused {
+    fn endless(api: &Api, call: &Call) -> Refused {
+        let kind = if call.is_repeatable() { Kind::Failed } else { Kind::Lost };
+        let what = format!(
+            "{} answered {:?} {} with more than {} MiB",
+            api.name,
+            call.method,
+            call.path,
+            LONGEST_ANSWER >> 20
+        );
+        let failure =
+            Failure::new(kind, what).hint("something else may answer in its place: is the endpoint the right one?");
+        Refused { failure, retry: false, wait: None }
+    }
+
     fn from_transport(api: &Api, call: &Call, error: &reqwest::Error, token: &str) -> Refused {
         let never_arrived = error.is_connect() || error.is_builder();
         let kind = if never_arrived || call.is_repeatable() { Kind::Unreachable } else { Kind::Lost };

@@ -26,6 +26,12 @@ const GLANCE: u32 = 250;
 /// A script says something at least every ten seconds; after this long the connection is taken for lost.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// The longest that one script on a host may take: a backup or a restore of much data.
+const LONGEST_SCRIPT: Duration = Duration::from_secs(13 * 3600);
+/// How many bytes a script may say in all, and in one line. The longest real line is a file's content.
+const LONGEST_TALK: usize = 64 << 20;
+const LONGEST_LINE: usize = 16 << 20;
+
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The same while proving that one can get in, when the host waits for us.
@@ -298,7 +304,8 @@ impl Host {
         session.set_timeout(GLANCE);
         let mut lines = Lines::default();
         let mut chatter = VecDeque::new();
-        let mut heard = Instant::now();
+        let begun = Instant::now();
+        let mut heard = begun;
         let mut stop_sent = false;
         let mut buffer = [0; 32 << 10];
         loop {
@@ -309,15 +316,18 @@ impl Host {
                     lines.push(&buffer[..n], |line| match line.strip_prefix(mark) {
                         Some(meant) => on_line(meant),
                         None => {
-                            chatter.push_back(line.to_owned());
+                            chatter.push_back(line.chars().take(1000).collect());
                             if chatter.len() > 20 {
                                 chatter.pop_front();
                             }
                         }
-                    });
+                    })?;
                 }
                 Err(e) if e.kind() == ErrorKind::TimedOut || e.kind() == ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e.to_string()),
+            }
+            if begun.elapsed() > LONGEST_SCRIPT {
+                return Err(format!("it was not done within {} hours", LONGEST_SCRIPT.as_secs() / 3600));
             }
             if heard.elapsed() > SILENCE {
                 return Err(format!("nothing was heard for {} seconds", SILENCE.as_secs()));
@@ -344,17 +354,32 @@ impl Host {
 
 /// Bytes in, whole lines out.
 #[derive(Default)]
-struct Lines(Vec<u8>);
+struct Lines {
+    /// The line that has no end yet.
+    open: Vec<u8>,
+    /// How many bytes came in all.
+    heard: usize,
+}
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str)) {
-        self.0.extend_from_slice(bytes);
-        let mut start = 0;
-        while let Some(end) = self.0[start..].iter().position(|&b| b == b'\n') {
-            on_line(&String::from_utf8_lossy(&self.0[start..start + end]));
-            start += end + 1;
+    /// Fails when a line, or all of them together, are longer than anything a host has to say.
+    fn push(&mut self, bytes: &[u8], mut on_line: impl FnMut(&str)) -> Result<(), String> {
+        self.heard += bytes.len();
+        if self.heard > LONGEST_TALK {
+            return Err(format!("the host sent more than {} MiB", LONGEST_TALK >> 20));
         }
-        self.0.drain(..start);
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|&b| b == b'\n') {
+            self.open.extend_from_slice(&rest[..end]);
+            on_line(&String::from_utf8_lossy(&self.open));
+            self.open.clear();
+            rest = &rest[end + 1..];
+        }
+        self.open.extend_from_slice(rest);
+        match self.open.len() > LONGEST_LINE {
+            true => Err(format!("the host sent a line of more than {} MiB", LONGEST_LINE >> 20)),
+            false => Ok(()),
+        }
     }
 }
 
@@ -423,8 +448,9 @@ fn touch(session: &Session, id: &HostId, path: &str) -> Result<(), Failure> {
         let mut channel = session.channel_session()?;
         channel.handle_extended_data(ExtendedData::Merge)?;
         channel.exec(&format!("exec {sudo}/bin/touch {path}"))?;
-        let mut said = String::new();
-        let _ = channel.read_to_string(&mut said);
+        let mut said = Vec::new();
+        let _ = Read::by_ref(&mut channel).take(4096).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said).into_owned();
         channel.wait_close()?;
         Ok((channel.exit_status()?, said.trim().to_owned()))
     };

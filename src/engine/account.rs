@@ -33,8 +33,10 @@ impl Run {
         };
         let wanted: BTreeSet<String> = survey.wanted.iter().map(|resource| resource.address.to_string()).collect();
         let way_out = match goal {
-            Goal::Destroy => "add --gone",
-            _ => "`landfall recover` builds it anew",
+            Goal::Destroy => "`landfall destroy --gone` goes on",
+            Goal::Plan | Goal::Check | Goal::Apply => {
+                "`landfall recover` builds it anew with its data, `landfall apply --gone` without"
+            }
         };
         for name in empty {
             let of_this = |address: &&String| address.split('/').next() == Some(name) && wanted.contains(*address);
@@ -49,8 +51,8 @@ impl Run {
                 format!("nothing of `{}` is at {name}, where the run {run} left {things}", self.playbook.name),
             )
             .hint(format!(
-                "is the token one of another account or project? Then {how_to_set}. If it was all deleted, {way_out}. \
-                 Nothing was done"
+                "is the token one of another account or project? Then {how_to_set}. If it was all deleted, by hand or by \
+                 `landfall destroy` on another laptop, {way_out}. Nothing was done"
             )));
         }
         Ok(())

@@ -150,6 +150,11 @@ impl Survey {
         })?;
         for resource in &mut self.wanted {
             resource.adopt = run.wishes.adopt.contains(&resource.address.to_string());
+            if let Spec::Command(command) = &mut resource.spec
+                && command.takes_backup
+            {
+                command.backup.clone_from(&run.wishes.backup);
+            }
         }
         Ok(())
     }

@@ -73,6 +73,7 @@ mod tests {
             path: "a,b:c.toml".into(),
             line: 2,
             column: 3,
+            indent: 0,
             width: 1,
             source: String::new(),
             message: "bad".into(),

@@ -28,6 +28,8 @@ pub struct Plain {
     last_wait: String,
     /// Is this a job of GitHub Actions?
     actions: bool,
+    /// Was something of a backup told as kept back, lost or left out?
+    incomplete: bool,
 }
 
 impl Plain {
@@ -42,11 +44,13 @@ impl Plain {
             waiting: None,
             last_wait: String::new(),
             actions: actions::are_here(),
+            incomplete: false,
         }
     }
 
     /// Shows one event.
     pub fn show(&mut self, event: &Event) {
+        let event = &*event.visible();
         if !matches!(event.event, What::Waiting { .. } | What::Retrying { .. }) {
             self.waiting.take().inspect(ProgressBar::finish_and_clear);
             self.last_wait.clear();
@@ -89,6 +93,7 @@ impl Plain {
             }
             What::Note { text } => self.line(&format!("  note: {text}")),
             What::Probe { what, passed, saw } => {
+                self.incomplete |= [" kept", " lost", " left-out"].iter().any(|word| what.ends_with(word));
                 let word = if *passed { style("ok").green() } else { style("NOT OK").red() };
                 self.line(&format!("  {word} {what}: {saw}"));
             }
@@ -123,8 +128,10 @@ impl Plain {
             ("plan", n) => format!("{} to make", count(n, "change")),
             ("rehearse", _) => "passed".to_owned(),
             ("backup", _) => "done".to_owned(),
-            ("drill", _) => "the newest backup comes back".to_owned(),
+            ("drill", _) => "the backup comes back".to_owned(),
+            ("recover", _) if self.incomplete => "done; what did not come back stands above".to_owned(),
             ("recover", _) => "everything is back".to_owned(),
+            ("backups", _) => "listed".to_owned(),
             ("check", _) => "everything is as the playbook says".to_owned(),
             (_, 0) => "0 changes, everything is as wanted".to_owned(),
             (_, n) => format!("{} made", count(n, "change")),
@@ -185,13 +192,14 @@ fn spinner(bars: &MultiProgress, text: String) -> ProgressBar {
 
 /// A failure, with its causes and what to do.
 pub fn render_failure(failure: &FailureView) -> String {
-    let mut text = format!("{}: {}\n", style("error").red().bold(), failure.message);
+    let message: Vec<&str> = failure.message.lines().collect();
+    let mut text = format!("{}: {}\n", style("error").red().bold(), message.join("\n    "));
     for cause in &failure.causes {
         let cause: Vec<&str> = cause.lines().collect();
         let _ = writeln!(text, "  because: {}", cause.join("\n    "));
     }
     if let Some(hint) = &failure.hint {
-        let _ = writeln!(text, "  hint: {hint}");
+        let _ = writeln!(text, "  hint: {}", hint.lines().collect::<Vec<_>>().join("\n    "));
     }
     text
 }

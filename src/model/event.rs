@@ -1,5 +1,6 @@
 //! What the engine tells: one stream of events for every front end and for the journal.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +12,7 @@ use crate::model::failure::{Failure, Kind};
 use crate::model::money::PriceLine;
 use crate::model::problem::Located;
 use crate::model::resource::Address;
+use crate::model::visible::{excerpt, visible, visible_json};
 
 /// The version of the event format: it grows when a field changes its meaning or goes.
 pub const VERSION: u32 = 1;
@@ -26,6 +28,21 @@ pub struct Event {
     pub at: Timestamp,
     /// What happened.
     pub event: What,
+}
+
+/// How many characters of one message, cause or hint are shown.
+const LONGEST: usize = 4000;
+
+impl Event {
+    /// The event with nothing in it that could steer a terminal, whoever wrote it.
+    pub fn visible(&self) -> Cow<'_, Event> {
+        let Ok(document) = serde_json::to_value(self) else { return Cow::Borrowed(self) };
+        let shown = visible_json(document.clone());
+        match shown == document {
+            true => Cow::Borrowed(self),
+            false => serde_json::from_value(shown).map_or(Cow::Borrowed(self), Cow::Owned),
+        }
+    }
 }
 
 /// What happened.
@@ -240,9 +257,10 @@ pub struct FailureView {
 
 impl From<&Failure> for FailureView {
     fn from(failure: &Failure) -> FailureView {
-        let mut chain = failure.chain();
+        let shown = |text: &String| visible(&excerpt(text, LONGEST)).into_owned();
+        let mut chain: Vec<String> = failure.chain().iter().map(shown).collect();
         let message = chain.remove(0);
-        FailureView { kind: failure.kind, message, causes: chain, hint: failure.hint.clone() }
+        FailureView { kind: failure.kind, message, causes: chain, hint: failure.hint.as_ref().map(shown) }
     }
 }
 

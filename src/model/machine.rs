@@ -235,6 +235,11 @@ pub struct Command {
     pub fresh_minutes: Option<u32>,
     /// Files it reads; it is run again when they have changed.
     pub reads: Vec<String>,
+    /// Does it take one more argument when a person chose an older backup than the newest? That one is not among the
+    /// inputs: what was restored stays restored.
+    pub takes_backup: bool,
+    /// That argument, in this run.
+    pub backup: Option<String>,
 }
 
 impl Command {
@@ -268,8 +273,38 @@ pub struct Compose {
     pub services: Vec<String>,
     /// The secrets its containers are given, so that they can be taken out of what the containers say.
     pub secrets: Vec<Name>,
-    /// Loopback port and path that answer with success when the project is healthy.
-    pub health: Option<(u16, String)>,
+    /// Files of values for the variables in its compose files, within the directory.
+    pub env_files: Vec<String>,
+    /// Patterns of what must not stand in what Compose makes of its files: rights that nobody allowed.
+    pub forbidden: Vec<String>,
+    /// What answers when the project is healthy.
+    pub health: Option<Health>,
+}
+
+/// Where an app answers, and how it is asked: as its visitors' proxy would.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Health {
+    /// The port on the loopback address.
+    pub port: u16,
+    /// The path that answers with success; without one, any answer will do.
+    pub path: Option<String>,
+    /// The name visitors use.
+    pub host: Option<String>,
+}
+
+impl Health {
+    /// The path that is asked for.
+    pub fn asked(&self) -> &str {
+        self.path.as_deref().unwrap_or("/")
+    }
+
+    /// Is an answer with this status a good one? 0 stands for no answer.
+    pub fn is_good(&self, status: u16) -> bool {
+        match self.path {
+            Some(_) => (200..300).contains(&status),
+            None => status > 0,
+        }
+    }
 }
 
 impl Compose {

@@ -1,8 +1,9 @@
 //! The playbook: answers, in order of steps. What the steps' answers mean is not known here.
 
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -154,28 +155,59 @@ pub struct Entry {
     pub at: Range<usize>,
     /// Where its `use` stands.
     pub kind_at: Range<usize>,
-    /// The playbook's text, and which of its steps this is. Answers are read anew each time they are
-    /// asked for, so that a problem with them always knows its place.
-    text: Arc<str>,
+    /// The playbook as it was parsed, and which of its steps this is.
+    text: Arc<Parsed>,
     index: usize,
+    /// Answers that were read already: every step asks for those of many others.
+    read: Arc<Mutex<Vec<Known>>>,
+}
+
+self_cell::self_cell! {
+    /// A text, and its top-level tables called `step`.
+    struct Parsed {
+        owner: String,
+        #[covariant]
+        dependent: Steps,
+    }
+    impl {Debug}
+}
+
+type Steps<'a> = Vec<Spanned<DeValue<'a>>>;
+
+/// Answers as one type.
+type Known = (TypeId, Arc<dyn Any + Send + Sync>);
+
+fn steps_of(text: &str) -> Steps<'_> {
+    let (mut document, _) = DeTable::parse_recoverable(text);
+    match document.get_mut().remove("step").map(Spanned::into_inner) {
+        Some(DeValue::Array(steps)) => steps.into_iter().collect(),
+        _ => vec![],
+    }
 }
 
 impl Entry {
-    /// Reads the answers as `T`; the problem says where and why they do not fit.
-    pub fn answers<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let mut table = self.table();
-        for read_already in ["use", "id"] {
-            table.get_mut().remove(read_already);
+    /// Reads the answers as `T`, once; the problem says where and why they do not fit.
+    pub fn answers<T: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<T>, Problem> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = read.iter().find(|(kind, _)| *kind == TypeId::of::<T>());
+        if let Some(known) = known.and_then(|(_, known)| known.clone().downcast::<T>().ok()) {
+            return Ok(known);
         }
-        T::deserialize(Deserializer::from(table)).map_err(|e| Problem::from_toml(&e, self.at.clone()))
+        let mut table = self.table().cloned().unwrap_or_default();
+        for read_already in ["use", "id"] {
+            table.remove(read_already);
+        }
+        let answers = T::deserialize(Deserializer::from(Spanned::new(self.at.clone(), table)));
+        let answers = Arc::new(answers.map_err(|e| Problem::from_toml(&e, self.at.clone()))?);
+        read.push((TypeId::of::<T>(), answers.clone()));
+        Ok(answers)
     }
 
     /// Where the answer called `key` stands, following dots into tables; the nearest thing that
     /// contains it when it is not there.
     pub fn place_of(&self, key: &str) -> Range<usize> {
-        let table = self.table();
         let mut place = self.at.clone();
-        let mut within = Some(table.get_ref());
+        let mut within = self.table();
         for part in key.split('.') {
             let Some(value) = within.and_then(|table| table.get(part)) else { break };
             place = value.span();
@@ -184,17 +216,8 @@ impl Entry {
         place
     }
 
-    fn table(&self) -> Spanned<DeTable<'_>> {
-        let (mut document, _) = DeTable::parse_recoverable(&self.text);
-        let steps = document.get_mut().remove("step").map(Spanned::into_inner);
-        let table = match steps {
-            Some(DeValue::Array(steps)) => steps.into_iter().nth(self.index).map(Spanned::into_inner),
-            _ => None,
-        };
-        match table {
-            Some(DeValue::Table(table)) => Spanned::new(self.at.clone(), table),
-            _ => Spanned::new(self.at.clone(), DeTable::new()),
-        }
+    fn table(&self) -> Option<&DeTable<'_>> {
+        self.text.borrow_dependent().get(self.index)?.get_ref().as_table()
     }
 }
 
@@ -209,7 +232,8 @@ impl Playbook {
         check_schema(table.get_ref()).map_err(|problem| vec![problem])?;
 
         let mut problems = Vec::new();
-        let steps = read_steps(table.get_mut(), &Arc::from(text), &mut problems);
+        let parsed = Arc::new(Parsed::new(text.to_owned(), |text| steps_of(text)));
+        let steps = read_steps(table.get_mut(), &parsed, &mut problems);
         let head = match Head::deserialize(Deserializer::from(table)) {
             Ok(head) => head,
             Err(e) => {
@@ -281,7 +305,7 @@ fn check_schema(table: &DeTable<'_>) -> Result<(), Problem> {
 }
 
 /// Takes the `[[step]]` tables out of `table`.
-fn read_steps(table: &mut DeTable<'_>, text: &Arc<str>, problems: &mut Vec<Problem>) -> Vec<Entry> {
+fn read_steps(table: &mut DeTable<'_>, text: &Arc<Parsed>, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let mut steps: Vec<Entry> = Vec::new();
     let Some(value) = table.remove("step") else {
         problems.push(
@@ -324,7 +348,7 @@ fn read_steps(table: &mut DeTable<'_>, text: &Arc<str>, problems: &mut Vec<Probl
 fn read_step(
     answers: &DeTable<'_>,
     at: Range<usize>,
-    text: &Arc<str>,
+    text: &Arc<Parsed>,
     index: usize,
 ) -> Result<(Entry, Range<usize>), Problem> {
     let get = |key: &str| -> Result<Option<(&str, Range<usize>)>, Problem> {
@@ -341,6 +365,6 @@ fn read_step(
     let (id, id_at) = get("id")?.unwrap_or((kind, kind_at.clone()));
     let name =
         Name::parse(id).ok_or_else(|| Problem::new(id_at.clone(), format!("bad name `{id}`")).expected(NAME_RULE))?;
-    let entry = Entry { kind: kind.to_owned(), id: name, at, kind_at, text: text.clone(), index };
+    let entry = Entry { kind: kind.to_owned(), id: name, at, kind_at, text: text.clone(), index, read: Arc::default() };
     Ok((entry, id_at))
 }

@@ -6,16 +6,14 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::model::name::nearest;
+use crate::model::visible::{excerpt, is_hidden, visible};
 
-/// `text` with its control characters written out: a playbook from elsewhere must not move somebody's cursor.
-fn visible(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c.is_control() && c != '\n' {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
-        }
-        out
-    })
+/// How many characters of a line of the playbook, or of a message about it, are shown.
+const LONGEST: usize = 400;
+
+/// `text` as it may be shown: nothing that steers a terminal, and not endless.
+fn short(text: &str) -> String {
+    visible(&excerpt(text, LONGEST)).into_owned()
 }
 
 /// One thing that is wrong with a playbook.
@@ -34,18 +32,18 @@ pub struct Problem {
 impl Problem {
     /// A problem at `at` that says `message`.
     pub fn new(at: Range<usize>, message: impl Into<String>) -> Problem {
-        Problem { at, message: visible(&message.into()), expected: None, hint: None }
+        Problem { at, message: short(&message.into()), expected: None, hint: None }
     }
 
     /// Says what would have been right.
     pub fn expected(mut self, expected: impl Into<String>) -> Problem {
-        self.expected = Some(expected.into());
+        self.expected = Some(short(&expected.into()));
         self
     }
 
     /// Says what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Problem {
-        self.hint = Some(hint.into());
+        self.hint = Some(short(&hint.into()));
         self
     }
 
@@ -82,14 +80,18 @@ impl Problem {
         let line_start = text[..start].rfind('\n').map_or(0, |i| i + 1);
         let line_end = text[start..].find('\n').map_or(text.len(), |i| start + i);
         let end = boundary(self.at.end.clamp(start, line_end));
+        // Of a very long line only what stands around the place.
+        let before =
+            text[line_start..start].char_indices().rev().nth(LONGEST / 2).map_or(line_start, |(i, _)| line_start + i);
+        let after = text[start..line_end].char_indices().nth(LONGEST / 2).map_or(line_end, |(i, _)| start + i);
+        let end = end.min(after);
         Located {
-            path: path.to_owned(),
+            path: visible(path).into_owned(),
             line: text[..start].matches('\n').count() + 1,
             column: text[line_start..start].chars().count() + 1,
+            indent: text[before..start].chars().count(),
             width: text[start..end].chars().count().max(1),
-            source: text[line_start..line_end]
-                .trim_end_matches('\r')
-                .replace(|c: char| c.is_control() && c != '\t', "\u{fffd}"),
+            source: text[before..after].trim_end_matches('\r').replace(is_hidden, "\u{fffd}"),
             message: self.message.clone(),
             expected: self.expected.clone(),
             hint: self.hint.clone(),
@@ -106,6 +108,9 @@ pub struct Located {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
+    /// How many characters of `source` stand before the place.
+    #[serde(skip)]
+    pub indent: usize,
     /// How many characters are meant, on this line.
     #[serde(skip)]
     pub width: usize,
@@ -128,7 +133,7 @@ impl Located {
         let margin = " ".repeat(number.len());
         // Tabs keep their width above the caret.
         let indent: String =
-            self.source.chars().take(self.column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            self.source.chars().take(self.indent).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let mut out = format!("error: {}\n", self.message);
         let carets = "^".repeat(self.width);
         let _ = writeln!(out, "{margin}--> {}:{}:{}", self.path, self.line, self.column);

@@ -46,6 +46,10 @@ pub enum Quoting {
     Compose,
     /// As a part of such a string, whose quotes stand around it.
     WithinCompose,
+    /// As a value in an environment file that Compose reads: in double quotes, with what Compose would expand escaped.
+    Dotenv,
+    /// As a part of such a value, whose quotes stand around it.
+    WithinDotenv,
 }
 
 impl Quoting {
@@ -58,6 +62,8 @@ impl Quoting {
                 let quoted = Quoting::Compose.quote(text);
                 quoted[1..quoted.len() - 1].to_owned()
             }
+            Quoting::Dotenv => format!("\"{}\"", Quoting::WithinDotenv.quote(text)),
+            Quoting::WithinDotenv => text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$"),
         }
     }
 }
@@ -131,9 +137,10 @@ impl Value {
         match (self, quoting) {
             (Value::Text(text), _) => Value::Text(quoting.quote(&text)),
             (Value::Secret(name, _), _) => Value::Secret(name, quoting),
-            (Value::Joined(parts), Quoting::Compose) => {
+            (Value::Joined(parts), Quoting::Compose | Quoting::Dotenv) => {
+                let within = if quoting == Quoting::Dotenv { Quoting::WithinDotenv } else { Quoting::WithinCompose };
                 let mut quoted = vec!["\"".into()];
-                quoted.extend(parts.into_iter().map(|part| part.quoted(Quoting::WithinCompose)));
+                quoted.extend(parts.into_iter().map(|part| part.quoted(within)));
                 quoted.push("\"".into());
                 Value::Joined(quoted)
             }

@@ -119,8 +119,14 @@ impl Cloudflare {
                     names.into_iter().any(|name| zone.covers(name.trim_start_matches("*.")))
                 };
                 let all: Vec<Value> = state.certificates.iter().filter(of_zone).cloned().collect();
-                let info = json!({ "page": 1, "per_page": 100, "count": all.len(), "total_count": all.len() });
-                Ok(with_info(all, info))
+                // Twenty at a time unless asked for more, and never more than fifty.
+                let number = |name: &str| request.query(name).and_then(|text| text.parse::<usize>().ok());
+                let (page, per_page) =
+                    (number("page").unwrap_or(1).max(1), number("per_page").unwrap_or(20).clamp(1, 50));
+                let count = all.len();
+                let shown: Vec<Value> = all.into_iter().skip((page - 1) * per_page).take(per_page).collect();
+                let info = json!({ "page": page, "per_page": per_page, "count": shown.len(), "total_count": count });
+                Ok(with_info(shown, info))
             }
             ("POST", ["certificates"]) => self.sign(state, &request.body),
             ("GET", ["certificates", id]) => {

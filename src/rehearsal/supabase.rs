@@ -249,7 +249,13 @@ impl Supabase {
         };
         let method = request.method.as_str();
         match (method, rest) {
-            ("POST", ["database", "query"]) => return query(cluster, &request.body).await,
+            ("POST", ["database", "query"]) => {
+                let status = self.lock().projects.get(reference).map(Project::status);
+                if status == Some("RESTARTING") {
+                    return Err(Refusal(400, "Failed to run sql query: Connection terminated unexpectedly".into()));
+                }
+                return query(cluster, &request.body).await;
+            }
             ("PATCH", ["database", "password"]) => {
                 let body = read_body(&request.body, &[("password", Is::Text, true)])?;
                 let password = body["password"].as_str().unwrap_or_default();

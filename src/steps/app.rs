@@ -7,20 +7,23 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 
 use crate::model::draft::Draft;
-use crate::model::machine::{Compose, Directory, File, GeneratedSecret, HostAt};
+use crate::model::machine::{Compose, Directory, File, GeneratedSecret, Health, HostAt};
 use crate::model::name::Name;
 use crate::model::playbook::{Entry, Playbook};
 use crate::model::problem::Problem;
 use crate::model::question::Page;
 use crate::model::resource::{Resource, Spec};
 use crate::model::value::{Input, Quoting, Value};
+use crate::steps::app::compose::ComposeFile;
+use crate::steps::app::compose::rights::Right;
 use crate::steps::render::{Held, render};
-use crate::steps::{About, Needs, Site, Source, Sources, Step, database};
+use crate::steps::{About, Needs, Site, Source, Sources, Step, Wanted, database, firewall};
 
 mod checks;
-mod composefile;
+mod compose;
 mod limits;
 mod pages;
+mod sent;
 
 /// The step itself.
 pub struct AppStep;
@@ -63,7 +66,13 @@ pub struct AppAnswers {
     /// says it itself.
     #[serde(default)]
     pub volumes: Vec<String>,
-    /// Environment variables: literals, outputs or secrets.
+    /// Rights that give a container the server, or much of it: `privileged`, `host-network`, `host-namespaces`,
+    /// `docker-socket`, `host-files`, `capabilities`, `devices`, `outer-network`, `unconfined`. Each that a compose file
+    /// asks for, or an image's `capabilities`, is refused unless it stands here.
+    #[serde(default)]
+    pub allow: Vec<Right>,
+    /// Environment variables: literals, outputs or secrets. For a compose file they also fill its `${VARIABLES}`, in
+    /// every service.
     #[serde(default)]
     pub env: BTreeMap<String, Input>,
 }
@@ -89,7 +98,12 @@ pub struct RunImage {
 /// Every image the apps and databases of `playbook` run on servers.
 pub fn images(playbook: &Playbook, sources: &Sources) -> Vec<RunImage> {
     let mut all = Vec::new();
-    for answers in playbook.steps.iter().filter(|e| e.kind == "database").filter_map(|e| e.answers().ok()) {
+    for answers in playbook
+        .steps
+        .iter()
+        .filter(|e| e.kind == "database")
+        .filter_map(|e| e.answers::<database::DatabaseAnswers>().ok())
+    {
         if let Some(image) = database::image_on_host(&answers) {
             all.push(RunImage { image, port: 5432, health: "/".to_owned() });
         }
@@ -99,12 +113,13 @@ pub fn images(playbook: &Playbook, sources: &Sources) -> Vec<RunImage> {
     {
         let port = answers.port.unwrap_or(8080);
         let health = answers.health.clone().unwrap_or_else(|| "/".to_owned());
-        if let Some(image) = answers.image {
+        if let Some(image) = answers.image.clone() {
             all.push(RunImage { image, port, health });
         } else if let Some(Source::File(bytes)) = answers.compose.as_ref().and_then(|path| sources.get(path)) {
             let text = String::from_utf8_lossy(bytes);
-            let chosen = composefile::check(&text, answers.service.as_deref(), true).unwrap_or_default();
-            for (service, image) in composefile::images(&text) {
+            let Ok(file) = ComposeFile::read(&text, &answers) else { continue };
+            let chosen = file.chosen(answers.service.as_deref()).unwrap_or_default();
+            for (service, image) in file.images() {
                 let port = if service == chosen { port } else { 8080 };
                 all.push(RunImage { image, port, health: health.clone() });
             }
@@ -142,7 +157,7 @@ impl Step for AppStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: AppAnswers = entry.answers()?;
+        let answers = entry.answers::<AppAnswers>()?;
         checks::by_itself(entry, &answers)?;
         let mut needs = Needs::on(entry, &answers.on);
         for (variable, input) in &answers.env {
@@ -158,13 +173,17 @@ impl Step for AppStep {
         Ok(needs)
     }
 
+    fn more_files(&self, entry: &Entry, sources: &Sources) -> Result<Vec<Wanted>, Problem> {
+        sent::wanted(entry, sources)
+    }
+
     fn outputs(&self, entry: &Entry) -> Vec<&'static str> {
         let has_host = entry.answers::<AppAnswers>().is_ok_and(|answers| answers.host.is_some());
         if has_host { vec!["url"] } else { vec![] }
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: AppAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<AppAnswers>()?;
         checks::among_the_others(site, &answers)?;
         let host = site.host(&answers.on)?;
         let mut all = match &answers.folder {
@@ -231,25 +250,54 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     let mut files = vec!["compose.yaml".to_owned()];
     let mut services = vec!["app".to_owned()];
     let mut limited = Vec::new();
+    let mut forbidden = Vec::new();
+    let mut sent = sent::Sent::default();
+    let mut kept_ports: Vec<String> = Vec::new();
     let (file, template, service) = match &answers.compose {
         None => ("compose.yaml", include_str!("../../templates/compose.yaml"), "app".to_owned()),
         Some(path) => {
-            let place = site.entry.place_of("compose");
-            let Some(Source::File(bytes)) = site.sources.get(path) else {
-                return Err(Problem::new(place, format!("`{path}` is not a file")).expected("a compose file"));
+            let at = |problem: Problem| Problem {
+                at: site.entry.place_of("compose"),
+                message: format!("`{path}`: {}", problem.message),
+                ..problem
             };
-            let text = std::str::from_utf8(bytes).map_err(|e| Problem::new(place.clone(), format!("`{path}`: {e}")))?;
-            let service =
-                composefile::check(text, answers.service.as_deref(), answers.port.is_some()).map_err(|problem| {
-                    Problem { at: place, message: format!("`{path}`: {}", problem.message), ..problem }
-                })?;
-            services = composefile::services(text);
-            limited = composefile::all(text).iter().map(|(name, spec)| limits::missing(name, spec)).collect();
-            all.push(file_resource(site, host, &format!("{folder}/compose.yaml"), text.into(), 0o644));
+            let (file, beside) = compose::beside::gather(path, answers, site.sources).map_err(at)?;
+            let service = file.chosen(answers.service.as_deref()).map_err(at)?.to_owned();
+            let opens = |protocol: &str, port: u16| firewall::opens(site, &answers.on, protocol, port);
+            let kept = file.ports_to_keep(&service, answers.port, &opens).map_err(at)?;
+            kept_ports = kept.iter().map(|port| port.to_string().replace('$', "$$")).collect();
+            file.check_images().map_err(at)?;
+            file.check_rights(&answers.allow).map_err(at)?;
+            file.check_external(site, answers).map_err(at)?;
+            forbidden = ComposeFile::forbidden(&answers.allow);
+            services = file.always();
+            sent = sent::files(site, host, &folder, path, &beside).map_err(at)?;
+            limited = file
+                .services
+                .iter()
+                .map(|(name, spec)| limits::missing(name, spec, *name == service, sent.digests.get(name)))
+                .collect();
             files.push("compose.landfall.yaml".to_owned());
             ("compose.landfall.yaml", include_str!("../../templates/compose.landfall.yaml"), service)
         }
     };
+    let mut value_files = Vec::new();
+    if answers.compose.is_some() {
+        // For the variables in the file; what is generated has files of its own.
+        let lines = answers.env.iter().filter(|(_, input)| !matches!(input, Input::Secret { generate: Some(_), .. }));
+        let mut parts: Vec<Value> = vec!["# Written by Landfall: values for the variables in compose.yaml.\n".into()];
+        for (variable, input) in lines {
+            let value = match site.value(input, Quoting::Dotenv) {
+                Value::Text(text) => Quoting::Dotenv.quote(&text).into(),
+                other => other,
+            };
+            parts.extend([format!("{variable}=").into(), value, "\n".into()]);
+        }
+        all.push(file_resource(site, host, &format!("{folder}/landfall.env"), Value::Joined(parts), 0o600));
+        value_files.push("landfall.env".to_owned());
+        value_files.extend(env_files.iter().cloned());
+    }
+    all.append(&mut sent.resources);
     // No name holds an underscore, so no two playbooks and apps meet in one project.
     let project = format!("{}_{}", site.playbook.name, site.entry.id);
     let mut networks: Vec<String> = Vec::new();
@@ -261,7 +309,7 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     }
     let context = context! {
         networks,
-        service, publish, environment, project => &project, env_files => &env_files, services => limited,
+        service, publish, kept_ports, environment, project => &project, env_files => &env_files, services => limited,
         memory => answers.memory.as_deref().or(Some(limits::MEMORY)).filter(|memory| *memory != "none"),
         processes => limits::PROCESSES,
         capabilities => answers.capabilities.clone().unwrap_or_else(|| limits::CAPABILITIES.iter().map(|c| (*c).to_owned()).collect()),
@@ -276,7 +324,17 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
 
     let mut reads: Vec<String> = files.iter().map(|file| format!("{folder}/{file}")).collect();
     reads.extend(env_files.iter().map(|file| format!("{folder}/{file}")));
-    let health = answers.loopback_port().zip(answers.health.clone());
+    if answers.compose.is_some() {
+        reads.push(format!("{folder}/landfall.env"));
+    }
+    reads.append(&mut sent.paths);
+    // What visitors ask for must answer; what nobody asks for may speak another protocol.
+    let is_asked = answers.health.is_some() || answers.host.is_some();
+    let health = answers.loopback_port().filter(|_| is_asked).map(|port| Health {
+        port,
+        path: answers.health.clone(),
+        host: answers.host.clone(),
+    });
     let given = answers.env.values().filter_map(|input| match input {
         Input::Secret { name, generate: None } => Some(name.clone()),
         _ => None,
@@ -286,7 +344,17 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
         _ => vec![],
     });
     let secrets = given.chain(derived).collect();
-    let spec = Compose { project: project.clone(), directory: folder, files, reads, services, secrets, health };
+    let spec = Compose {
+        project: project.clone(),
+        directory: folder,
+        files,
+        reads,
+        services,
+        secrets,
+        env_files: value_files,
+        forbidden,
+        health,
+    };
     all.push(site.on_host(host, "compose", project, Spec::Compose(spec)));
     Ok(all)
 }

@@ -1,6 +1,8 @@
 //! Step `backups`: what a server holds, every night, encrypted, somewhere else; and back again on a new server, before
 //! its apps start.
 
+use std::sync::Arc;
+
 use minijinja::context;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
@@ -25,11 +27,12 @@ mod store;
 /// The step itself.
 pub struct BackupsStep;
 
-/// The program on the host that does it all. Its source is in three parts.
+/// The program on the host that does it all. Its source is in four parts.
 pub const PROGRAM: &str = "/usr/local/sbin/landfall-backup";
 const SCRIPT: &str = concat!(
     include_str!("../../templates/backups/landfall-backup.begin"),
     include_str!("../../templates/backups/landfall-backup.databases"),
+    include_str!("../../templates/backups/landfall-backup.refill"),
     include_str!("../../templates/backups/landfall-backup.verbs"),
 );
 
@@ -55,6 +58,8 @@ pub enum BackupStore {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keep {
+    /// The newest of each of so many hours. All backups of the last two days stay anyway.
+    pub hourly: u16,
     /// The newest of each of so many days.
     pub daily: u16,
     /// The newest of each of so many weeks.
@@ -65,7 +70,7 @@ pub struct Keep {
 
 impl Default for Keep {
     fn default() -> Keep {
-        Keep { daily: 7, weekly: 5, monthly: 12 }
+        Keep { hourly: 0, daily: 7, weekly: 5, monthly: 12 }
     }
 }
 
@@ -151,7 +156,7 @@ impl Step for BackupsStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: BackupsAnswers = entry.answers()?;
+        let answers = entry.answers::<BackupsAnswers>()?;
         checks::by_itself(entry, &answers)?;
         let mut needs = Needs::on(entry, &answers.on);
         if let Some(Input::Output(key)) = &answers.alarm {
@@ -166,7 +171,7 @@ impl Step for BackupsStep {
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: BackupsAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<BackupsAnswers>()?;
         checks::among_others(site, &answers)?;
         let host = site.host(&answers.on)?;
         let sources = sources(site, &answers, host.system)?;
@@ -209,7 +214,7 @@ struct Sources {
 fn sources(site: &Site<'_>, answers: &BackupsAnswers, system: System) -> Result<Sources, Problem> {
     let mut sources = Sources::default();
     let mut used: Vec<&Name> = Vec::new();
-    let apps: Vec<(&Entry, AppAnswers)> = site
+    let apps: Vec<(&Entry, Arc<AppAnswers>)> = site
         .playbook
         .steps
         .iter()
@@ -232,7 +237,7 @@ fn sources(site: &Site<'_>, answers: &BackupsAnswers, system: System) -> Result<
     }
     sources.lines.extend(answers.folders.iter().map(|folder| format!("folder {folder}")));
     for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "database") {
-        let database: DatabaseAnswers = entry.answers()?;
+        let database = entry.answers::<DatabaseAnswers>()?;
         match database.provider {
             DatabaseProvider::Host if database.on.as_ref() == Some(&answers.on) => {
                 sources.lines.push(format!("container {} {}_{}", entry.id, site.playbook.name, entry.id));
@@ -310,7 +315,7 @@ fn on_host(
         sftp => &store.sftp,
         host => source_name(site.playbook, answers),
         project_folder => folder_of(site.playbook),
-        keep => format!("--keep-daily {} --keep-weekly {} --keep-monthly {}", answers.keep.daily, answers.keep.weekly, answers.keep.monthly),
+        keep => keep_options(&answers.keep),
         upload_kib => answers.upload_kib.unwrap_or(0),
         check_percent => answers.check_percent.unwrap_or(5),
         max_age_hours => answers.alarm_after(),
@@ -338,14 +343,14 @@ fn on_host(
         run.extend(more.cloned());
         let mark = Name::parse(&format!("{what}-{name}")).or_else(|| Name::parse(&format!("{what}-of-backups")));
         let mark = mark.ok_or_else(|| Problem::new(site.entry.at.clone(), "no name for a mark"))?;
-        Ok(Command { mark, run, creates: None, fresh_minutes: None, reads: vec![] })
+        Ok(Command { mark, run, creates: None, fresh_minutes: None, reads: vec![], takes_backup: false, backup: None })
     };
     let carry_out = |spec: Command| site.on_host(host, "command", spec.mark.to_string(), Spec::Command(spec));
     let state = format!("/var/lib/landfall/backups/{name}");
     all.push(carry_out(command("init", Some(&store.shown))?));
     // Another storage may hold what was missing, and a database that is reached in another way may be a new one.
     let services = if sources.services.is_empty() { vec![] } else { vec![format!("{config}/services")] };
-    all.push(carry_out(Command { reads: services, ..command("restore", Some(&store.shown))? }));
+    all.push(carry_out(Command { reads: services, takes_backup: true, ..command("restore", Some(&store.shown))? }));
     let fresh_minutes = Some(u32::from(answers.alarm_after()) * 60);
     let creates = Some(format!("{state}/last-good"));
     all.push(carry_out(Command { creates, fresh_minutes, ..command("backup", None)? }));
@@ -378,6 +383,13 @@ fn on_host(
         all.push(site.on_host(host, "service", format!("{unit}.timer"), Spec::Service(spec)));
     }
     Ok(all)
+}
+
+/// What restic is told to keep. It takes no nought.
+fn keep_options(keep: &Keep) -> String {
+    let all = [("hourly", keep.hourly), ("daily", keep.daily), ("weekly", keep.weekly), ("monthly", keep.monthly)];
+    let given: Vec<String> = all.iter().filter(|(_, n)| *n > 0).map(|(of, n)| format!("--keep-{of} {n}")).collect();
+    given.join(" ")
 }
 
 /// The folder all steps of a playbook keep their files in.

@@ -152,7 +152,7 @@ impl Step for DatabaseStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: DatabaseAnswers = entry.answers()?;
+        let answers = entry.answers::<DatabaseAnswers>()?;
         check(entry, &answers)?;
         let mut needs = Needs::default();
         for server in answers.from.iter().flatten() {
@@ -162,8 +162,8 @@ impl Step for DatabaseStep {
         if let Some(server) = &answers.on {
             needs.on = Some((server.clone(), entry.place_of("on")));
         }
-        if let Some(path) = answers.migrations {
-            needs.files.push((path, entry.place_of("migrations")));
+        if let Some(path) = &answers.migrations {
+            needs.files.push((path.clone(), entry.place_of("migrations")));
         }
         Ok(needs)
     }
@@ -205,7 +205,7 @@ impl Step for DatabaseStep {
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: DatabaseAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<DatabaseAnswers>()?;
         let password = secret(site.entry, "password")?;
         let spec = MadeSecret { name: password.clone(), length: 32, outlives: false };
         let mut all = vec![site.in_cloud("vault", "secret", password.to_string(), Spec::MadeSecret(spec))];

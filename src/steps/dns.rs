@@ -176,7 +176,7 @@ impl Step for DnsStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: DnsAnswers = entry.answers()?;
+        let answers = entry.answers::<DnsAnswers>()?;
         if let Some(zone) = &answers.zone
             && !is_host_name(zone)
         {
@@ -199,8 +199,8 @@ impl Step for DnsStep {
             }
         }
         // That the server is one is checked like an output of it.
-        if let Some(server) = answers.to {
-            needs.outputs.push((OutputKey { step: server, name: "address".into() }, entry.place_of("to")));
+        if let Some(server) = &answers.to {
+            needs.outputs.push((OutputKey { step: server.clone(), name: "address".into() }, entry.place_of("to")));
         }
         Ok(needs)
     }
@@ -213,7 +213,7 @@ impl Step for DnsStep {
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: DnsAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<DnsAnswers>()?;
         let zone = zone(site, &answers)?;
         let mut all =
             vec![site.in_cloud("cloudflare", "zone", zone.clone(), Spec::Zone(Zone { domain: zone.clone() }))];
@@ -248,17 +248,16 @@ impl Step for DnsStep {
             add("TXT", format!("*._domainkey.{zone}"), "v=DKIM1; p=".into(), false);
         }
         for record in &answers.records {
-            let name = match record.name.as_str() {
-                "@" => zone.clone(),
-                name => format!("{}.{zone}", name.to_lowercase()),
-            };
+            let name = name_in(&zone, &record.name);
             let content = site.value(&record.content, Quoting::Plain);
             if content.is_secret() {
                 return Err(secret_in_record(site.entry));
             }
             add(record.kind.as_str(), name, plain(record.kind, content), record.proxied);
         }
-        check_aliases(site.entry, &all)?;
+        check_aliases(site.entry, &all, &zone)?;
+        check_policies(site.entry, &all, answers.mail)?;
+        check_certificates(site, &all, &zone)?;
         let Some(server) = &answers.to else { return Ok(all) };
         if let Some(origin) = origin(site, server)?.filter(|origin| origin.dns == site.entry.id) {
             let spec = OriginCertificate {
@@ -278,18 +277,115 @@ impl Step for DnsStep {
     }
 }
 
+/// The whole name of a record that a playbook calls `name`: within the zone, or written in full already.
+fn name_in(zone: &str, name: &str) -> String {
+    let name = name.to_lowercase();
+    let whole = name.strip_suffix('.').unwrap_or(&name);
+    match whole {
+        "@" => zone.to_owned(),
+        whole if whole == zone || whole.ends_with(&format!(".{zone}")) => whole.to_owned(),
+        whole => format!("{whole}.{zone}"),
+    }
+}
+
+/// The text that a zone file's `"one" "two"` is, with its escapes (RFC 1035, section 5.1); text without quotes is itself.
+/// `None` where quotes do not fit.
+fn text_of(content: &str) -> Option<String> {
+    let mut rest = content.trim();
+    if !rest.starts_with('"') {
+        return Some(content.to_owned());
+    }
+    let mut text = String::new();
+    while let Some(inside) = rest.strip_prefix('"') {
+        let mut letters = inside.char_indices();
+        let end = loop {
+            match letters.next()? {
+                (at, '"') => break at,
+                (at, '\\') => {
+                    let number = inside.get(at + 1..at + 4).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+                    match number {
+                        Some(digits) => {
+                            text.push(char::from(digits.parse::<u8>().ok()?));
+                            letters.nth(2)?;
+                        }
+                        None => text.push(letters.next()?.1),
+                    }
+                }
+                (_, letter) => text.push(letter),
+            }
+        };
+        rest = inside[end + 1..].trim_start();
+    }
+    rest.is_empty().then_some(text)
+}
+
+/// One mail policy for each name: two of them count as none (RFC 7208, section 3.2; RFC 7489, section 6.6.3). And what sends
+/// no mail takes none.
+fn check_policies(entry: &Entry, all: &[Resource], mail: Mail) -> Result<(), Problem> {
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for resource in all {
+        let Spec::Record(record) = &resource.spec else { continue };
+        let content = record.content.to_string();
+        if record.kind == "MX" && mail == Mail::None && content != "0 ." {
+            return Err(Problem::new(entry.place_of("mail"), format!("`mail = \"none\"` beside the MX of `{}`", record.name))
+                .expected("one of them")
+                .hint("with `none`, receivers reject all mail of the domain: leave `mail` out, and write its SPF and DMARC as records"));
+        }
+        let policy = content.to_lowercase().split([' ', ';']).next().unwrap_or_default().to_owned();
+        if record.kind != "TXT" || !matches!(policy.as_str(), "v=spf1" | "v=dmarc1") {
+            continue;
+        }
+        let this = (record.name.clone(), policy);
+        if seen.contains(&this) {
+            let (name, policy) = this;
+            let of_mail = if mail == Mail::None { "; one of them comes from `mail = \"none\"`" } else { "" };
+            return Err(Problem::new(
+                entry.place_of("records"),
+                format!("two records `{policy}` of `{name}`{of_mail}"),
+            )
+            .expected("one: two of them count as none"));
+        }
+        seen.push(this);
+    }
+    Ok(())
+}
+
+/// Names that go through Cloudflare need its certificate, which is for the zone and one level below it
+/// (developers.cloudflare.com/ssl/edge-certificates/universal-ssl/limitations).
+fn check_certificates(site: &Site<'_>, all: &[Resource], zone: &str) -> Result<(), Problem> {
+    for resource in all {
+        let Spec::Record(record) = &resource.spec else { continue };
+        let below = record.name.strip_suffix(zone).unwrap_or_default().trim_end_matches('.');
+        if record.proxied && below.contains('.') {
+            return Err(Problem::new(
+                site.entry.place_of("proxied"),
+                format!(
+                    "`{}` goes through Cloudflare, whose certificate is only for `{zone}` and `*.{zone}`",
+                    record.name
+                ),
+            )
+            .expected(format!("a name such as `{}.{zone}`, or no `proxied`", below.replace('.', "-")))
+            .hint("visitors of such a name get a TLS error"));
+        }
+    }
+    Ok(())
+}
+
 /// A literal in the spelling in which it is read back.
 fn plain(kind: RecordKind, content: Value) -> Value {
     let Value::Text(text) = &content else { return content };
     match kind {
         RecordKind::Aaaa => text.parse::<std::net::Ipv6Addr>().map_or(content, |address| address.to_string().into()),
+        RecordKind::Mx if text == "0 ." => content,
         RecordKind::Cname | RecordKind::Mx => text.trim_end_matches('.').to_lowercase().into(),
+        RecordKind::Txt => text_of(text).map_or(content, Value::from),
         _ => content,
     }
 }
 
 /// An alias stands alone: nothing else may have its name.
-fn check_aliases(entry: &Entry, all: &[Resource]) -> Result<(), Problem> {
+/// Only at the top of a zone Cloudflare answers with what the alias leads to (CNAME flattening), so others may stand beside it.
+fn check_aliases(entry: &Entry, all: &[Resource], zone: &str) -> Result<(), Problem> {
     let records: Vec<&Record> = all
         .iter()
         .filter_map(|resource| match &resource.spec {
@@ -298,7 +394,8 @@ fn check_aliases(entry: &Entry, all: &[Resource]) -> Result<(), Problem> {
         })
         .collect();
     for alias in records.iter().filter(|record| record.kind == "CNAME") {
-        if records.iter().filter(|other| other.name == alias.name).count() > 1 {
+        let excluded = |other: &Record| alias.name != zone || matches!(other.kind, "A" | "AAAA" | "CNAME");
+        if records.iter().filter(|other| other.name == alias.name && excluded(other)).count() > 1 {
             return Err(Problem::new(
                 entry.place_of("records"),
                 format!("`{}` is a CNAME and something else", alias.name),
@@ -357,8 +454,8 @@ fn zone(site: &Site<'_>, answers: &DnsAnswers) -> Result<String, Problem> {
 fn names(site: &Site<'_>, server: &Name, zone: &str) -> Result<Vec<String>, Problem> {
     let mut names = Vec::new();
     for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "app") {
-        let app: AppAnswers = entry.answers()?;
-        let Some(host) = app.host.filter(|_| app.on == *server) else { continue };
+        let app = entry.answers::<AppAnswers>()?;
+        let Some(host) = app.host.as_ref().filter(|_| app.on == *server) else { continue };
         let host = host.to_lowercase();
         if host == *zone || host.ends_with(&format!(".{zone}")) {
             names.push(host);
@@ -395,7 +492,7 @@ pub(crate) fn origin(site: &Site<'_>, server: &Name) -> Result<Option<Origin>, P
         |entry: &&Entry| entry.kind == "proxy" && entry.answers::<On>().is_ok_and(|proxy| proxy.on == *server);
     let Some(proxy) = site.playbook.steps.iter().find(is_proxy) else { return Ok(None) };
     for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "dns") {
-        let answers: DnsAnswers = entry.answers()?;
+        let answers = entry.answers::<DnsAnswers>()?;
         if answers.to.as_ref() != Some(server) || !answers.proxied {
             continue;
         }
@@ -415,7 +512,8 @@ fn check_record(entry: &Entry, record: &RecordAnswers) -> Result<(), Problem> {
             && part.len() <= 63
             && (part == "*" || part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'))
     };
-    if record.name != "@" && !record.name.split('.').all(label) {
+    let name = record.name.strip_suffix('.').unwrap_or(&record.name);
+    if name != "@" && !name.split('.').all(label) {
         return bad(format!("bad record name `{}`", record.name), "a name within the zone such as \"www\", or \"@\"");
     }
     let Input::Literal(content) = &record.content else { return Ok(()) };
@@ -431,16 +529,23 @@ fn check_record(entry: &Entry, record: &RecordAnswers) -> Result<(), Problem> {
     // A name in full may end in a dot; an address is no name.
     let host = |text: &str| {
         let name = text.strip_suffix('.').unwrap_or(text);
-        is_host_name(name) && name.parse::<std::net::IpAddr>().is_err()
+        // What is no host may have underscores: keys of mail and checks of certificates do.
+        is_host_name(&name.replace('_', "u")) && name.parse::<std::net::IpAddr>().is_err()
     };
-    let mx = |text: &str| text.split_once(' ').is_some_and(|(p, name)| p.parse::<u16>().is_ok() && host(name));
+    // A domain that takes no mail says so with a dot (RFC 7505).
+    let mx = |text: &str| {
+        text == "0 ." || text.split_once(' ').is_some_and(|(p, name)| p.parse::<u16>().is_ok() && host(name))
+    };
     let (fits, expected) = match record.kind {
         RecordKind::A => (content.parse::<std::net::Ipv4Addr>().is_ok(), "an IPv4 address"),
         RecordKind::Aaaa => (content.parse::<std::net::Ipv6Addr>().is_ok(), "an IPv6 address"),
         RecordKind::Cname => (host(content), "a host name"),
         RecordKind::Caa => (caa(content), "such as `0 issue \"letsencrypt.org\"`"),
         RecordKind::Mx => (mx(content), "a priority and a host name, such as `10 mail.example`"),
-        RecordKind::Txt => (content.len() <= 2048, "at most 2048 characters"),
+        RecordKind::Txt => (
+            text_of(content).is_some_and(|text| text.len() <= 2048),
+            "at most 2048 characters, plain or as a zone file has them: \"one\" \"two\"",
+        ),
     };
     if !fits {
         return bad(format!("bad content `{content}` of a record {}", record.kind.as_str()), expected);

@@ -55,7 +55,7 @@ impl Step for DockerStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: DockerAnswers = entry.answers()?;
+        let answers = entry.answers::<DockerAnswers>()?;
         Ok(Needs::on(entry, &answers.on))
     }
 
@@ -64,7 +64,7 @@ impl Step for DockerStep {
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: DockerAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<DockerAnswers>()?;
         let host = site.host(&answers.on)?;
         let Some(packages) = packages(host.system) else {
             return Err(Problem::new(

@@ -1,6 +1,8 @@
 //! Step `firewall`: who may come in, twice over: the provider's firewall, and a table of our own on the host
 //! that also governs what Docker publishes.
 
+use std::sync::Arc;
+
 use std::fmt;
 use std::net::IpAddr;
 
@@ -243,7 +245,7 @@ impl Step for FirewallStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: FirewallAnswers = entry.answers()?;
+        let answers = entry.answers::<FirewallAnswers>()?;
         if !answers.open.contains(&Opening::Ssh) {
             return Err(Problem::new(entry.place_of("open"), "a firewall without SSH")
                 .expected("\"ssh\" among what is open")
@@ -257,7 +259,7 @@ impl Step for FirewallStep {
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: FirewallAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<FirewallAnswers>()?;
         check_order(site, &answers)?;
         let host = site.host(&answers.on)?;
         let root = || ("root".to_owned(), "root".to_owned());
@@ -348,15 +350,28 @@ fn rules(site: &Site<'_>, answers: &FirewallAnswers, ssh: u16) -> Result<String,
     }
 }
 
+/// Does a step `firewall` of `server` open this port on purpose, beside what every web server has open?
+pub(super) fn opens(site: &Site<'_>, server: &Name, protocol: &str, port: u16) -> bool {
+    let is_it = |opening: &Opening| match opening {
+        Opening::Tcp(open) => protocol == "tcp" && *open == port,
+        Opening::Udp(open) => protocol == "udp" && *open == port,
+        Opening::Ssh | Opening::Http | Opening::Https => false,
+    };
+    let firewalls = site.playbook.steps.iter().filter(|entry| entry.kind == "firewall");
+    let answers =
+        firewalls.filter_map(|entry| entry.answers::<FirewallAnswers>().ok()).find(|answers| answers.on == *server);
+    answers.is_some_and(|answers| answers.open.iter().any(is_it))
+}
+
 /// The answers of the step `firewall` for `server`, or the usual without one.
-fn answers_for(site: &Site<'_>, server: &Name) -> Result<FirewallAnswers, Problem> {
+fn answers_for(site: &Site<'_>, server: &Name) -> Result<Arc<FirewallAnswers>, Problem> {
     for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "firewall") {
-        let found: FirewallAnswers = entry.answers()?;
+        let found = entry.answers::<FirewallAnswers>()?;
         if found.on == *server {
             return Ok(found);
         }
     }
-    Ok(FirewallAnswers { on: server.clone(), open: usual(), web_from: WebFrom::Anywhere, ssh_from: vec![] })
+    Ok(Arc::new(FirewallAnswers { on: server.clone(), open: usual(), web_from: WebFrom::Anywhere, ssh_from: vec![] }))
 }
 
 /// The networks whose word on a visitor's address counts, with spaces between: those of the proxies that

@@ -88,7 +88,7 @@ impl Step for HardeningStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: HardeningAnswers = entry.answers()?;
+        let answers = entry.answers::<HardeningAnswers>()?;
         for name in answers.measures.keys() {
             if !MEASURES.iter().any(|measure| measure.name == name) {
                 let names = || MEASURES.iter().map(|measure| measure.name);
@@ -121,7 +121,7 @@ impl Step for HardeningStep {
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: HardeningAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<HardeningAnswers>()?;
         let host = site.host(&answers.on)?;
         let ground = Ground { site, host: &host, answers: &answers };
         let (on, off): (Vec<&Measure>, Vec<&Measure>) = MEASURES.iter().partition(|measure| answers.wants(measure));
@@ -219,7 +219,15 @@ impl Ground<'_> {
     fn command(&self, mark: &str, script: &str, creates: Option<&str>) -> Vec<Resource> {
         let run = ["sh", "-c", script].map(str::to_owned).into();
         let creates = creates.map(str::to_owned);
-        let spec = Name::parse(mark).map(|mark| Command { mark, run, creates, fresh_minutes: None, reads: vec![] });
+        let spec = Name::parse(mark).map(|mark| Command {
+            mark,
+            run,
+            creates,
+            fresh_minutes: None,
+            reads: vec![],
+            takes_backup: false,
+            backup: None,
+        });
         spec.into_iter().map(|spec| self.on_host("command", mark, Spec::Command(spec))).collect()
     }
 

@@ -75,13 +75,15 @@ pub struct ProxyAnswers {
     /// What browsers are told to remember beyond the name itself, such as `{ subdomains = true }`.
     #[serde(default)]
     pub hsts: Hsts,
-    /// The most a visitor may send in one request, such as `10MB`.
-    #[serde(default = "ten_megabytes")]
-    pub max_body: String,
+    /// The most a visitor may send in one request, such as `10MB`. Default: no limit, as the app knows its own.
+    pub max_body: Option<String>,
 }
 
-fn ten_megabytes() -> String {
-    "10MB".to_owned()
+/// How many bytes `size`, such as `10MB`, is: as Caddy counts, in thousands.
+fn bytes(size: &str) -> Option<u64> {
+    let units = [("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
+    let (number, unit) = units.iter().find_map(|(unit, bytes)| Some((size.strip_suffix(unit)?, bytes)))?;
+    number.parse::<u32>().ok().filter(|number| *number > 0).map(|number| u64::from(number) * unit)
 }
 
 impl Step for ProxyStep {
@@ -108,7 +110,7 @@ impl Step for ProxyStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: ProxyAnswers = entry.answers()?;
+        let answers = entry.answers::<ProxyAnswers>()?;
         if let Some(email) = &answers.email
             && !is_email(email)
         {
@@ -120,9 +122,8 @@ impl Step for ProxyStep {
                 .expected("`hsts = { subdomains = true, preload = true }`")
                 .hint("browsers' lists take only whole domains"));
         }
-        let unit = ["KB", "MB", "GB"].iter().find_map(|unit| answers.max_body.strip_suffix(unit));
-        if !unit.is_some_and(|number| number.parse::<u32>().is_ok_and(|size| size > 0)) {
-            return Err(Problem::new(entry.place_of("max_body"), format!("bad size `{}`", answers.max_body))
+        if let Some(size) = answers.max_body.as_ref().filter(|size| bytes(size).is_none()) {
+            return Err(Problem::new(entry.place_of("max_body"), format!("bad size `{size}`"))
                 .expected("a size such as \"10MB\""));
         }
         Ok(Needs::on(entry, &answers.on))
@@ -133,7 +134,7 @@ impl Step for ProxyStep {
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: ProxyAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<ProxyAnswers>()?;
         let above = site.playbook.steps.iter().take_while(|entry| entry.id != site.entry.id);
         for other in above.filter(|entry| entry.kind == "proxy") {
             if other.answers::<ProxyAnswers>()?.on == answers.on {
@@ -155,6 +156,7 @@ impl Step for ProxyStep {
                 email => answers.email.as_ref().or(site.playbook.email.as_ref()),
                 hsts => hsts(answers.hsts),
                 max_body => &answers.max_body,
+                max_bytes => answers.max_body.as_deref().and_then(bytes),
                 staging => answers.tls == TlsMode::Staging,
                 trusted => firewall::trusted_proxies(site, &answers.on)?,
                 sites,
@@ -253,7 +255,7 @@ fn sites(
     let mut sites = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for entry in site.playbook.steps.iter().filter(|entry| entry.kind == "app") {
-        let app: AppAnswers = entry.answers()?;
+        let app = entry.answers::<AppAnswers>()?;
         let Some(name) = app.host.clone().filter(|_| app.on == answers.on) else { continue };
         if names.contains(&name) {
             return Err(Problem::new(entry.place_of("host"), format!("two apps are called `{name}`"))
@@ -265,7 +267,7 @@ fn sites(
             name => &name,
             id => entry.id.as_str(),
             port => app.loopback_port(),
-            health => app.health,
+            health => &app.health,
             root,
             internal,
             certificate => origin.filter(|origin| origin.names.contains(&name.to_lowercase())).map(|_| ORIGIN_CERTIFICATE),

@@ -121,7 +121,7 @@ impl Step for ServerStep {
     }
 
     fn needs(&self, entry: &Entry) -> Result<Needs, Problem> {
-        let answers: ServerAnswers = entry.answers()?;
+        let answers = entry.answers::<ServerAnswers>()?;
         check_provider(entry, &answers)?;
         if answers.keys.is_empty() {
             return Err(Problem::new(entry.place_of("keys"), "no keys: nobody could log in")
@@ -175,7 +175,7 @@ impl Step for ServerStep {
     }
 
     fn desired(&self, site: &Site<'_>) -> Result<Vec<Resource>, Problem> {
-        let answers: ServerAnswers = site.entry.answers()?;
+        let answers = site.entry.answers::<ServerAnswers>()?;
         let id = site.entry.id.to_string();
         let host = host_at(site, site.entry)?;
         let mut all = Vec::new();
@@ -303,14 +303,14 @@ fn own_host_key(site: &Site<'_>, host: &HostAt, cloud: &'static str, id: &str) -
 
 /// How to reach the host that `entry`, a step `server`, makes.
 pub fn host_at(site: &Site<'_>, entry: &Entry) -> Result<HostAt, Problem> {
-    let answers: ServerAnswers = entry.answers()?;
+    let answers = entry.answers::<ServerAnswers>()?;
     let keys = answers.keys.iter().map(|key| without_comment(key)).collect();
     let step = entry.id.clone();
     Ok(match answers.provider {
         ServerProvider::Hetzner | ServerProvider::Digitalocean => HostAt {
             address: site.output(&step, "address"),
             port: 22,
-            user: answers.admin.unwrap_or_else(|| "deploy".to_owned()),
+            user: answers.admin.clone().unwrap_or_else(|| "deploy".to_owned()),
             host_key: site.output(&step, "host_key"),
             system: answers.image,
             made_by_us: true,
@@ -323,7 +323,7 @@ pub fn host_at(site: &Site<'_>, entry: &Entry) -> Result<HostAt, Problem> {
                 |ip| ip.to_string().into(),
             ),
             port: answers.port.unwrap_or(22),
-            user: answers.user.unwrap_or_else(|| "root".to_owned()),
+            user: answers.user.clone().unwrap_or_else(|| "root".to_owned()),
             host_key: answers.host_key.as_deref().and_then(fingerprint).unwrap_or_default().into(),
             system: answers.image,
             made_by_us: false,

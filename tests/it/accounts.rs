@@ -86,12 +86,12 @@ async fn the_accounts_of_a_supabase_project_come_back_with_all_that_refers_to_th
     assert!(say("backup").await.contains("backed-up"));
     console(&format!("mkdir -p /srv/uploads; {BY_HAND} : >$stage/database.lent; again")).await;
     let drill = say("drill").await;
-    assert!(drill.contains("the dump of the accounts of the database database") && drill.contains("empty"), "{drill}");
+    assert!(drill.contains("the dump of the accounts of the database") && drill.contains("empty"), "{drill}");
     assert!(say("backup").await.contains("backed-up"));
     let drill = say("drill").await;
     assert!(drill.contains("comes back whole") && drill.contains("as they were"), "{drill}");
     let restored = say("restore").await;
-    assert!(restored.contains("kept\tdatabase database"), "accounts alone keep a restore away: {restored}");
+    assert!(restored.contains("kept\tdatabase: it holds"), "accounts alone keep a restore away: {restored}");
 
     // The project is lost, and the server stands; then both are.
     for lost in ["the project", "the project and the server"] {

@@ -8,6 +8,7 @@ use landfall::rehearsal::storage::Storage;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 
 use crate::bare::{hosts_are_asked_for, open_hosts};
+use crate::restores;
 use crate::world::World;
 
 /// A server with a database of its own, an app with a volume, and a step `backups` that says `store`.
@@ -92,7 +93,7 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
     // What holds data is left as it is, however often somebody restores.
     sql("insert into visits values (0, 'after the backup')").await;
     let restored = say("restore").await;
-    for kept in ["kept\tdatabase database", "kept\tfolder /srv/uploads", "kept\tvolume acme_app_data"] {
+    for kept in ["kept\tdatabase: it holds rows", "kept\tfolder /srv/uploads", "kept\tvolume acme_app_data"] {
         assert!(restored.contains(kept), "`{kept}` is not in:\n{restored}");
     }
     assert_eq!(sql("select count(*) from visits").await.trim(), "5001");
@@ -132,19 +133,19 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
 
     // Backups that are whole, of something that is not.
     for (wrong, spoil, seen) in [
-        ("an empty dump", ": >$stage/database.dump", "the dump of the database database"),
+        ("an empty dump", ": >$stage/database.dump", "the dump of the database"),
         (
             "a table missing",
-            "docker exec acme_database-postgres-1 pg_dump -U app -d app -Fc --exclude-table=visits >$stage/database.dump",
-            "the table public.visits of the database database is missing",
+            "docker exec acme_database-postgres-1 pg_dump -U app -d app -Fc -C --exclude-table=visits >$stage/database.dump",
+            "the table public.visits of the database is missing",
         ),
         (
             "other values",
-            "docker exec acme_database-postgres-1 sh -c \"psql -q -U app -d app -c 'update visits set id = -id where id = 7' && pg_dump -U app -d app -Fc\" >$stage/database.dump",
-            "the table public.visits of the database database holds other values",
+            "docker exec acme_database-postgres-1 sh -c \"psql -q -U app -d app -c 'update visits set id = -id where id = 7' && pg_dump -U app -d app -Fc -C\" >$stage/database.dump",
+            "the table public.visits of the database holds other values",
         ),
         ("half a dump", "truncate -s 60000 $stage/database.dump", "does not go in"),
-        ("no dump", "rm $stage/database.dump", "has no dump of the database database"),
+        ("no dump", "rm $stage/database.dump", "has no dump of the database"),
     ] {
         console(&format!("{BY_HAND} {spoil}; again")).await.unwrap_or_else(|why| panic!("{wrong}: {why}"));
         let drill = say("drill").await;
@@ -167,6 +168,8 @@ async fn a_drill_tells_a_good_backup_from_every_sort_of_bad_one() {
     let applied = world.go(&text, Goal::Apply).await;
     assert_eq!(applied.plan(), ["update host/web/command/backup-acme"], "{}", applied.failure());
     assert!(say("alarm").await.contains("good"), "and all is well again");
+
+    restores::worse_days(&machines, id).await;
 
     a_storage_box_does_as_well(&world, &machines, id).await;
 

@@ -44,7 +44,7 @@ async fn a_disk_that_is_full_at_any_write_costs_a_word_and_nothing_else() {
             assert!(last.contains("cannot write") && last.contains("\"hint\":\""), "{blocks} blocks: {last}");
         }
         let now = std::fs::read_to_string(folder.path().join("solo-full.toml")).unwrap();
-        assert!(now.contains("mail     = \"none\""), "{blocks} blocks: the playbook is whole");
+        assert!(now.contains("provider = \"cloudflare\""), "{blocks} blocks: the playbook is whole");
         let (again, ..) = run(&world, folder.path(), 0).await;
         assert_eq!(again.code, Some(0), "{blocks} blocks, with room again: {}", again.text);
         let (third, ..) = run(&world, folder.path(), 0).await;

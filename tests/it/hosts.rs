@@ -92,6 +92,8 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
                 creates: Some("/srv/log".into()),
                 fresh_minutes: None,
                 reads: vec![],
+                takes_backup: false,
+                backup: None,
             }),
         ),
     ];
@@ -263,6 +265,8 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
             creates: None,
             fresh_minutes: None,
             reads: vec![],
+            takes_backup: false,
+            backup: None,
         }),
     )];
     carry_out(&doors, plan(&doors, &half).await).await.unwrap_err();
@@ -294,6 +298,8 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
             creates: None,
             fresh_minutes: None,
             reads: vec![],
+            takes_backup: false,
+            backup: None,
         })
     };
     let two = [host.resource("command", "first", slow("first")), host.resource("command", "second", slow("second"))];

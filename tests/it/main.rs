@@ -22,6 +22,7 @@ mod chaos;
 mod clients;
 /// The provider `cloudflare` against its simulator: what is ours, what is not, and what the two do to each other.
 mod cloudflare;
+mod compose;
 /// What every provider must do like all others, against its simulator: one suite, the same bad days for each.
 mod contract;
 /// The provider `digitalocean` against its simulator: whose a droplet, an address and a volume are.
@@ -51,6 +52,7 @@ mod killed;
 mod kills;
 /// Two laptops with one playbook, at each cloud that keeps leases.
 mod leases;
+mod limits;
 /// Random keys, hostile answers and changing sizes, on every page of the wizard.
 mod mashing;
 /// What people do by mistake in the wizard, and what must not come of it.
@@ -58,12 +60,14 @@ mod mistakes;
 /// One changed word moves a server from one cloud to another.
 mod moving;
 /// A newcomer at a terminal: from `landfall` to a finished rehearsal, on the full screen and line by line.
+mod names;
 mod newcomer;
 /// The official OpenAPI files, and how requests and answers are held against them.
 mod openapi;
 /// Tables of playbooks that must be refused, and why.
 mod refused;
 /// Every page of the wizard, drawn: in all sizes, with and without colours; and the pictures in the documents.
+mod restores;
 mod screens;
 /// The wizard with nobody to ask: answers given beforehand; and the output in GitHub Actions.
 mod scripted;

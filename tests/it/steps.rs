@@ -176,14 +176,12 @@ email = "me@acme.dev"
     (landfall) {
     	encode zstd gzip
     	header {
-    		Strict-Transport-Security "max-age=63072000"
-    		X-Content-Type-Options nosniff
-    		Referrer-Policy strict-origin-when-cross-origin
+    		# Defaults: what the app says itself stays.
+    		?Strict-Transport-Security "max-age=63072000"
+    		?X-Content-Type-Options nosniff
+    		?Referrer-Policy strict-origin-when-cross-origin
     		?X-Frame-Options SAMEORIGIN
     		-Server
-    	}
-    	request_body {
-    		max_size 10MB
     	}
     }
 
@@ -199,6 +197,16 @@ email = "me@acme.dev"
     		health_uri /healthz
     		health_interval 10s
     		health_timeout 5s
+    		health_headers {
+    			Host app.acme.dev
+    			X-Forwarded-Proto https
+    		}
+    		# What only a proxy may say of a visitor.
+    		header_up X-Real-IP {remote_host}
+    		header_up -CF-Connecting-IP
+    		header_up -Forwarded
+    		header_up -True-Client-IP
+    		header_up -X-Client-IP
     	}
     }
 
@@ -244,6 +252,7 @@ fn containers_are_limited_unless_somebody_says_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     let compose = "services:\n  web: {image: a, restart: 'no', mem_limit: 64m, cap_add: [NET_ADMIN]}\n  db: {image: b}\n  \
                    agent: {image: c, privileged: true, security_opt: ['no-new-privileges:false']}\n";
+    let allowed = "allow = [\"privileged\"]\n";
     std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
     let text = |steps: &str, path: &str| {
         let loaded =
@@ -251,35 +260,21 @@ fn containers_are_limited_unless_somebody_says_otherwise() {
         content(&steps::desired(&loaded.playbook, &Outputs::new(), &loaded.sources).unwrap(), path)
     };
     let app = "[[step]]\nuse = \"app\"\non = \"web\"\nport = 3000\n";
-    insta::assert_snapshot!(text(&format!("{app}compose = \"compose.yaml\"\nservice = \"web\"\n"), "/srv/landfall/acme/app/compose.landfall.yaml"), @r#"
+    insta::assert_snapshot!(text(&format!("{app}compose = \"compose.yaml\"\nservice = \"web\"\n{allowed}"), "/srv/landfall/acme/app/compose.landfall.yaml"), @r#"
     # Written by Landfall, and read after compose.yaml: what the playbook says of this app, and limits for the
     # services that say nothing of them.
     name: "acme_app"
     services:
       "agent":
-        restart: unless-stopped
-        pids_limit: 512
-        mem_limit: "1g"
+        pids_limit: 4096
       "db":
-        restart: unless-stopped
         security_opt:
           - no-new-privileges:true
-        cap_drop:
-          - ALL
-        cap_add:
-          - "CHOWN"
-          - "DAC_OVERRIDE"
-          - "FOWNER"
-          - "KILL"
-          - "NET_BIND_SERVICE"
-          - "SETGID"
-          - "SETUID"
-        pids_limit: 512
-        mem_limit: "1g"
+        pids_limit: 4096
       "web":
         security_opt:
           - no-new-privileges:true
-        pids_limit: 512
+        pids_limit: 4096
         ports: !override
           - "127.0.0.1:3000:3000"
     "#);

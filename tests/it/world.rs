@@ -263,6 +263,7 @@ impl World {
                 retire: self.retire,
                 break_lease: laptop.breaks_leases,
                 gone: self.gone,
+                backup: None,
             },
             stop: Arc::new(AtomicBool::new(false)),
         };

@@ -45,7 +45,7 @@ impl Stage {
         self.errand(show, Errand::Backup).await?;
         show.parts.push(("backup", began.elapsed()));
         let began = Instant::now();
-        self.errand(show, Errand::Drill).await?;
+        self.errand(show, Errand::Drill(None)).await?;
         show.parts.push(("drill", began.elapsed()));
         // Too late for the backup: it must be said that it is gone.
         self.write(&Disaster { onto: None, database_mb: 1, files: 1 }, 1_000_000_000).await?;
@@ -101,7 +101,7 @@ impl Stage {
     async fn errand(&self, show: &mut Show, what: Errand) -> Result<(), Failure> {
         let loaded = self.load()?;
         let doors = Arc::new(go::doors(&self.settings, &self.cupboard, Goal::Check));
-        ask_all(&loaded, &doors, what, show).await.map(|_| ())
+        ask_all(&loaded, &doors, &what, show).await.map(|_| ())
     }
 
     /// Has every app write rows and files, numbered from `from`.

@@ -1,5 +1,7 @@
 //! The playbook as it is rehearsed: the same, but for what would need the world.
 
+use std::sync::Arc;
+
 use std::path::Path;
 
 use rand_core::OsRng;
@@ -62,7 +64,7 @@ pub(super) fn adapt(
                         let id = i64::try_from(births.len()).unwrap_or_default() + 1;
                         let address = machines.address(250 - u8::try_from(births.len()).unwrap_or_default());
                         let host_key = new_key(&playbook.name)?;
-                        let user = answers.user.unwrap_or_else(|| "root".to_owned());
+                        let user = answers.user.clone().unwrap_or_else(|| "root".to_owned());
                         table["address"] = value(&address);
                         table["port"] = value(22);
                         table["host_key"] = value(host_key.fingerprint(HashAlg::Sha256).to_string());
@@ -171,7 +173,7 @@ pub(super) fn apis(playbook: &Playbook) -> Vec<&'static str> {
         provider: String,
     }
     let mut named: Vec<String> =
-        playbook.steps.iter().filter_map(|entry| Some(entry.answers::<Provider>().ok()?.provider)).collect();
+        playbook.steps.iter().filter_map(|entry| Some(entry.answers::<Provider>().ok()?.provider.clone())).collect();
     named.sort();
     APIS.iter().copied().filter(|api| named.iter().any(|name| name == api)).collect()
 }
@@ -182,13 +184,13 @@ pub(super) fn organizations(playbook: &Playbook) -> Vec<String> {
     struct Member {
         organization: String,
     }
-    playbook.steps.iter().filter_map(|entry| Some(entry.answers::<Member>().ok()?.organization)).collect()
+    playbook.steps.iter().filter_map(|entry| Some(entry.answers::<Member>().ok()?.organization.clone())).collect()
 }
 
 /// The domains that are somebody's already when `playbook` is applied.
 pub(super) fn domains(playbook: &Playbook) -> Vec<String> {
     let of_steps = playbook.steps.iter().filter(|entry| entry.kind == "dns");
-    let of_steps = of_steps.filter_map(|entry| entry.answers::<DnsAnswers>().ok()?.zone);
+    let of_steps = of_steps.filter_map(|entry| entry.answers::<DnsAnswers>().ok()?.zone.clone());
     playbook.domain.clone().into_iter().chain(of_steps).collect()
 }
 
@@ -198,7 +200,7 @@ fn is_proxied(playbook: &Playbook, server: &str) -> bool {
 }
 
 /// The steps `dns` whose names lead to this server.
-fn dns_of<'a>(playbook: &'a Playbook, server: &'a str) -> impl Iterator<Item = DnsAnswers> + 'a {
+fn dns_of<'a>(playbook: &'a Playbook, server: &'a str) -> impl Iterator<Item = Arc<DnsAnswers>> + 'a {
     let steps = playbook.steps.iter().filter(|entry| entry.kind == "dns");
     steps
         .filter_map(|entry| entry.answers::<DnsAnswers>().ok())
@@ -242,7 +244,14 @@ pub(super) fn sites(playbook: &Playbook) -> Vec<Site> {
             });
             let server = app.on.to_string();
             let named = dns_of(playbook, &server).next().is_some();
-            Some(Site { named, proxied: is_proxied(playbook, &server), database, host: app.host?, server, address })
+            Some(Site {
+                named,
+                proxied: is_proxied(playbook, &server),
+                database,
+                host: app.host.clone()?,
+                server,
+                address,
+            })
         })
         .collect()
 }

@@ -15,8 +15,12 @@ use crate::model::secret::Secret;
 
 /// How hard the passphrase is to try: 2 to this power. A quarter of a second on a small machine.
 const WORK: u8 = 16;
-/// The hardest a file may be to open; a file made to keep us busy is refused.
-const MOST_WORK: u8 = 22;
+/// The hardest a file may be to open, in a quarter of a gibibyte of memory; a file made to keep us busy is refused.
+const MOST_WORK: u8 = 18;
+/// How many bytes of a vault file are read.
+const LONGEST: u64 = 1 << 20;
+/// How many characters a new passphrase has at least: the file is meant to travel, and whoever has it can guess in peace.
+const SHORTEST_PASSPHRASE: usize = 12;
 
 /// Where the passphrase comes from.
 pub trait Passphrase: Send + Sync {
@@ -83,6 +87,13 @@ impl VaultFile {
         if self.open.is_none() {
             let is_there = self.path.exists();
             let passphrase = ask.get(&self.path, !is_there)?;
+            if !is_there && passphrase.expose().chars().count() < SHORTEST_PASSPHRASE {
+                return Err(Failure::new(
+                    Kind::Usage,
+                    format!("the passphrase of a new vault file has at least {SHORTEST_PASSPHRASE} characters"),
+                )
+                .hint("four or five random words make a good one; nothing was kept"));
+            }
             let secrets = if is_there { unseal(&self.path, &passphrase)? } else { BTreeMap::new() };
             self.open = Some(Opened { passphrase, secrets });
         }
@@ -108,8 +119,8 @@ impl Opened {
 
 fn unseal(path: &Path, passphrase: &Secret) -> Result<BTreeMap<Name, Secret>, Failure> {
     let shown = path.display();
-    let sealed =
-        std::fs::read(path).map_err(|e| Failure::new(Kind::Failed, format!("cannot read {shown}")).because(e))?;
+    let sealed = disk::read_limited(path, LONGEST)
+        .map_err(|e| Failure::new(Kind::Failed, format!("cannot read {shown}")).because(e))?;
     let mut identity = scrypt::Identity::new(SecretString::from(passphrase.expose().to_owned()));
     identity.set_max_work_factor(MOST_WORK);
     let opened = age::decrypt(&identity, &sealed).map_err(|e| match e {
@@ -172,7 +183,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let playbook = folder.path().join("acme.toml");
         let name = Name::parse("k").unwrap();
-        VaultFile::beside(&playbook).put(&name, Some(Secret::new("v".into())), &Fixed("right")).unwrap();
+        VaultFile::beside(&playbook).put(&name, Some(Secret::new("v".into())), &Fixed("the right words")).unwrap();
         let wrong = VaultFile::beside(&playbook).get(&name, &Fixed("wrong")).unwrap_err();
         assert_eq!(wrong.kind, Kind::Human);
         assert!(wrong.message.contains("does not open"), "{wrong}");
@@ -180,7 +191,7 @@ mod tests {
         let path = path_beside(&playbook);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, &text[..text.len() / 2]).unwrap();
-        let damaged = VaultFile::beside(&playbook).get(&name, &Fixed("right")).unwrap_err();
+        let damaged = VaultFile::beside(&playbook).get(&name, &Fixed("the right words")).unwrap_err();
         assert!(damaged.message.contains("damaged"), "{damaged}");
     }
 }

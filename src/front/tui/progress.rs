@@ -115,6 +115,7 @@ pub struct Progress {
 impl Progress {
     /// Takes in one event.
     pub fn take(&mut self, event: &Event) {
+        let event = &*event.visible();
         self.now = Some(event.at);
         if !matches!(event.event, What::Waiting { .. }) {
             self.waiting = None;

@@ -120,7 +120,14 @@ impl<'a> Cf<'a> {
 
 /// Which zones the token opens, and which rights it lacks for the first of them.
 pub(super) async fn check(api: Cf<'_>) -> Result<Account, Failure> {
-    let verified: Value = api.get("/user/tokens/verify", &[]).await?;
+    // A token that belongs to an account is unknown there, and judged by what it opens.
+    let verified: Value = match api.get("/user/tokens/verify", &[]).await {
+        Ok(verified) => verified,
+        Err(failure) => match api.list::<Value>("/zones", &[]).await {
+            Ok(zones) if !zones.is_empty() => serde_json::json!({ "status": "active" }),
+            _ => return Err(failure),
+        },
+    };
     if verified["status"] != "active" {
         let status = verified["status"].as_str().unwrap_or("not active").to_owned();
         return Err(Failure::new(Kind::Human, format!("the Cloudflare token is {status}")).hint(API.make_token));
@@ -196,9 +203,20 @@ fn denied(status: u16, body: &Value, method: Method, path: &str) -> Failure {
     let is_taken = |code: &i64| matches!(code, 81053 | 81054 | 81057 | 81058);
     match status {
         // An invalid token is told as 400 or 401 with one of these codes, a missing right as 403 or 10000.
-        _ if codes.iter().any(|code| matches!(code, 1000 | 6003 | 6111 | 9106 | 9109)) => {
+        _ if codes.iter().any(|code| matches!(code, 1000 | 6003 | 6111 | 9106))
+            || codes.contains(&9109) && status != 403 =>
+        {
             Failure::new(Kind::Human, "Cloudflare does not accept the token").because(texts).hint(API.make_token)
         }
+        _ if codes.contains(&10042) => Failure::new(Kind::Human, message)
+            .because(texts)
+            .hint("R2 is not switched on for the account: enable it at https://dash.cloudflare.com, under R2, then run the same command again"),
+        _ if codes.contains(&1061) => Failure::new(Kind::Human, message)
+            .because(texts)
+            .hint("another account holds the zone, or this one under another spelling: use that account's token, or remove the zone there"),
+        _ if codes.contains(&1116) => Failure::new(Kind::Human, message)
+            .because(texts)
+            .hint("a zone is a whole domain such as acme.dev: give that as `zone`, and the names below it as records"),
         401 | 403 => Failure::new(Kind::Human, message).because(texts).hint(format!(
             "the token lacks the right \"{}\": add it at https://dash.cloudflare.com/profile/api-tokens",
             right_for(path, method)
@@ -210,6 +228,9 @@ fn denied(status: u16, body: &Value, method: Method, path: &str) -> Failure {
         _ if codes.iter().any(is_taken) => Failure::new(Kind::Conflict, message)
             .because(texts)
             .hint("a record of that name appeared while this run was under way: look at `landfall plan`"),
+        400..=499 => Failure::new(Kind::Failed, message)
+            .because(texts)
+            .hint("the same request would be refused again: change what the message names, then run the same command again"),
         _ => Failure::new(Kind::Failed, message).because(texts).hint("run the same command again"),
     }
 }

@@ -59,6 +59,12 @@ pub(super) struct Domain {
     pub certificates: Vec<Certificate>,
 }
 
+/// A zone as far as it tells whose it is.
+#[derive(Deserialize)]
+struct ZoneOwner {
+    account: Owner,
+}
+
 /// An account as the API shows it.
 #[derive(Deserialize)]
 struct Owner {
@@ -67,9 +73,63 @@ struct Owner {
     name: String,
 }
 
+/// The zone of this domain among those that were found: one that answers for it, before one that was moved away or never
+/// came. Fails as `Human` where two accounts say they do.
+fn choose(domain: &str, found: Vec<ZoneInfo>) -> Result<Option<ZoneInfo>, Failure> {
+    // The API may tell a name in Unicode that it was given in punycode.
+    let is_it =
+        |zone: &ZoneInfo| idna::domain_to_ascii(&zone.name).is_ok_and(|name| name == domain) || zone.name == domain;
+    let (active, waiting): (Vec<ZoneInfo>, Vec<ZoneInfo>) =
+        found.into_iter().filter(is_it).partition(|zone| zone.status.as_deref() == Some("active"));
+    let mut candidates: Vec<ZoneInfo> = match active.is_empty() {
+        false => active,
+        true => waiting
+            .into_iter()
+            .filter(|zone| !matches!(zone.status.as_deref(), Some("moved" | "deleted" | "deactivated")))
+            .collect(),
+    };
+    if candidates.len() > 1 {
+        let ids: Vec<&str> = candidates.iter().map(|zone| zone.id.as_str()).collect();
+        return Err(Failure::new(Kind::Human, format!("the token sees {} zones called {domain}", ids.len()))
+            .because(format!("their identifiers: {}", ids.join(", ")))
+            .hint("use a token for one account, so that it is clear which of them is meant"));
+    }
+    Ok(candidates.pop())
+}
+
+/// Fails as `Human` where a zone above `domain` is there: Cloudflare makes none below it.
+async fn look_above(api: Cf<'_>, domain: &str) -> Result<(), Failure> {
+    let mut above = domain;
+    while let Some((_, rest)) = above.split_once('.').filter(|(_, rest)| rest.contains('.')) {
+        above = rest;
+        let found: Vec<ZoneInfo> = api.list("/zones", &[("name", above.to_owned())]).await?;
+        if choose(above, found)?.is_some() {
+            return Err(Failure::new(
+                Kind::Human,
+                format!("`{domain}` is no zone of its own: it lies in the zone `{above}`"),
+            )
+            .hint(format!("write `zone = \"{above}\"` in the step `dns`; names below it are records of that zone")));
+        }
+    }
+    Ok(())
+}
+
 /// The one account the token can see, for what belongs to no zone.
 pub(super) async fn only_account(api: Cf<'_>, what: &str) -> Result<String, Failure> {
-    let mut accounts: Vec<Owner> = api.list("/accounts", &[]).await?;
+    let mut accounts: Vec<Owner> = match api.list("/accounts", &[]).await {
+        Ok(accounts) => accounts,
+        // A token that belongs to an account may not list them; its zones tell which it is.
+        Err(failure) => {
+            let zones: Vec<ZoneOwner> = api.list("/zones", &[]).await.unwrap_or_default();
+            let mut owners: Vec<Owner> = zones.into_iter().map(|zone| zone.account).collect();
+            owners.sort_by(|a, b| a.id.cmp(&b.id));
+            owners.dedup_by(|a, b| a.id == b.id);
+            match owners.is_empty() {
+                true => return Err(failure),
+                false => owners,
+            }
+        }
+    };
     match accounts.pop() {
         Some(account) if accounts.is_empty() => Ok(account.id),
         last => {
@@ -96,7 +156,10 @@ impl Account {
         let mut domains = BTreeMap::new();
         for domain in zones {
             let found: Vec<ZoneInfo> = api.list("/zones", &[("name", domain.to_owned())]).await?;
-            let Some(zone) = found.into_iter().find(|zone| zone.name == domain) else { continue };
+            let Some(zone) = choose(domain, found)? else {
+                look_above(api, domain).await?;
+                continue;
+            };
             let mut kinds: BTreeSet<&str> =
                 want.iter().filter(|r| zone_of(r) == Some(domain)).map(|r| r.address.kind).collect();
             // Whether wanted or not: what is ours and no longer wanted is only found here.
@@ -213,7 +276,7 @@ impl Domain {
             },
             async {
                 match kinds.contains("origin-certificate") {
-                    true => api.get("/certificates", &[("zone_id", zone.id.clone())]).await,
+                    true => api.list("/certificates", &[("zone_id", zone.id.clone())]).await,
                     false => Ok(vec![]),
                 }
             },

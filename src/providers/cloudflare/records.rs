@@ -113,6 +113,18 @@ pub(super) fn see(records: &[Entry], resource: &Resource, spec: &dns::Record) ->
     let here: Vec<&Entry> = records.iter().filter(|entry| entry.name.eq_ignore_ascii_case(&spec.name)).collect();
     let strangers = || here.iter().filter(|entry| !entry.is_owned_by(&resource.owner));
     let own = own(&here, resource, spec);
+    // Who says that the domain sends no mail, while mail comes in, cuts its owner off.
+    if spec.kind == "TXT" && spec.content.to_string() == "v=spf1 -all" && own.is_none() && !resource.adopt {
+        let takes_mail = |entry: &&Entry| entry.kind == "MX" && entry.content().trim_end_matches('.') != "0 ";
+        if let Some(mail) = records.iter().find(takes_mail) {
+            return Observed::Foreign(format!(
+                "the zone takes mail: there is {}. With `mail = \"none\"` receivers reject all mail of the domain. Take `mail` \
+                 out of the playbook, or add --adopt {} if nothing sends mail any more",
+                mail.in_words(),
+                resource.address
+            ));
+        }
+    }
     // Beside ours, a stranger's address would be found half of the time.
     let in_conflict = strangers().find(|entry| excludes(spec, entry));
     if let (Some(own), None) = (own, in_conflict) {

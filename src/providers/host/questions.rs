@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::machine::Health;
 use crate::providers::host::facts::{MADE, MARKS};
+use crate::providers::host::kinds::compose::asking;
 use crate::providers::host::script::{Script, quote, words};
 
 /// The host key sshd shows.
@@ -43,7 +45,7 @@ pub(super) struct Questions {
     /// Containers of Compose projects?
     pub containers: bool,
     /// The answers of these loopback ports and paths.
-    pub health: BTreeSet<(u16, String)>,
+    pub health: BTreeSet<Health>,
     /// The variable in these files and the length of its value.
     pub secrets: BTreeSet<String>,
     /// What sshd says of these keywords, in lower case.
@@ -147,9 +149,11 @@ impl Questions {
         if self.containers {
             out.line(format!("command -v docker >/dev/null && docker ps --all --no-trunc --filter label=com.docker.compose.project --format '{mark}container\t{{{{.Label \"com.docker.compose.project\"}}}}\t{{{{.Label \"com.docker.compose.service\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}' >&3 2>/dev/null"));
         }
-        for (port, path) in &self.health {
-            let url = quote(&format!("http://127.0.0.1:{port}{path}"));
-            out.line(format!("command -v curl >/dev/null && printf '{mark}health\\t{port}\\t%s\\t%s\\n' {} \"$(curl --silent --output /dev/null --max-time 5 --write-out '%{{http_code}}' -- {url})\" >&3", quote(path)));
+        for health in &self.health {
+            let (port, path, asking) = (health.port, quote(health.asked()), asking(health));
+            out.line(format!(
+                "command -v curl >/dev/null && printf '{mark}health\\t{port}\\t%s\\t%s\\n' {path} \"$({asking})\" >&3"
+            ));
         }
         self.ask_access(mark, out);
         self.ask_tuning(mark, out);

@@ -54,6 +54,7 @@ pub(super) struct Info {
 #[derive(Clone, Debug, Deserialize)]
 struct Endpoint {
     id: String,
+    branch_id: String,
     host: String,
     #[serde(rename = "type")]
     kind: String,
@@ -107,7 +108,8 @@ async fn look(api: NeonApi<'_>, owner: &Name, info: Info) -> Result<Found, Failu
     Ok(Found::Mine(Box::new(Mine {
         step: marks[STEP].as_str().unwrap_or_default().to_owned(),
         branch: branch.to_owned(),
-        endpoint: all.into_iter().find(|endpoint| endpoint.kind == "read_write"),
+        // Other branches, such as previews, have endpoints of their own.
+        endpoint: all.into_iter().find(|endpoint| endpoint.kind == "read_write" && endpoint.branch_id == branch),
         quota: project["project"]["settings"]["quota"].clone(),
         info,
     })))

@@ -55,7 +55,12 @@ async fn carry_out(api: Supa<'_>, change: &ReadyChange, report: &Report) -> Resu
     let info = project_of(&account, resource)?;
     let path = format!("/projects/{}", info.reference);
     match &resource.spec {
-        Spec::Preferences(spec) => set(api, &path, spec).await,
+        Spec::Preferences(spec) => {
+            if set(api, &path, spec).await? {
+                come_up(api, &info.reference, &info.name, report).await?;
+            }
+            Ok(())
+        }
         Spec::AllowList(spec) => allow(api, &path, spec).await,
         Spec::Migrations(spec) => migrations::apply(api, spec, &info.reference).await,
         _ => Ok(()),
@@ -265,7 +270,9 @@ async fn keep_keys(api: Supa<'_>, reference: &str, spec: &Project) -> Result<(),
     Ok(())
 }
 
-async fn set(api: Supa<'_>, path: &str, spec: &Preferences) -> Result<(), Failure> {
+/// Sets what differs. Enforcing TLS restarts the database (supabase.com/docs/guides/platform/ssl-enforcement), so that is
+/// only asked for where it is off; tells whether it was.
+async fn set(api: Supa<'_>, path: &str, spec: &Preferences) -> Result<bool, Failure> {
     let mut auth = json!({});
     if let Some(seconds) = spec.wishes.get("login_seconds") {
         auth["jwt_exp"] = seconds.to_string().parse::<u32>().unwrap_or_default().into();
@@ -274,8 +281,12 @@ async fn set(api: Supa<'_>, path: &str, spec: &Preferences) -> Result<(), Failur
         auth["mailer_autoconfirm"] = (confirm.to_string() != "true").into();
     }
     api.act(Method::Patch, &format!("{path}/config/auth"), auth).await?;
+    let seen: Json = api.get(&format!("{path}/ssl-enforcement")).await?;
+    if seen["currentConfig"]["database"] == true {
+        return Ok(false);
+    }
     let body = json!({ "requestedConfig": { "database": true } });
-    api.act(Method::Put, &format!("{path}/ssl-enforcement"), body).await.map(|_| ())
+    api.act(Method::Put, &format!("{path}/ssl-enforcement"), body).await.map(|_| true)
 }
 
 async fn allow(api: Supa<'_>, path: &str, spec: &AllowList) -> Result<(), Failure> {

@@ -95,7 +95,7 @@ impl Project {
         }
     }
 
-    fn status(&self) -> &'static str {
+    pub(super) fn status(&self) -> &'static str {
         match self.busy {
             Some((until, what)) if until > Instant::now() => return what,
             _ => {}
@@ -272,6 +272,8 @@ impl Project {
             let wanted = body["requestedConfig"]["database"].as_bool();
             self.encrypted =
                 wanted.ok_or_else(|| Refusal(400, "requestedConfig.database: must be a boolean".into()))?;
+            // Whatever it was before: the database is restarted.
+            self.busy = Some((Instant::now() + self.pace * 4, "RESTARTING"));
         } else {
             let body =
                 read_body(body, &[("dbAllowedCidrs", Is::Texts, false), ("dbAllowedCidrsV6", Is::Texts, false)])?;

@@ -6,6 +6,7 @@ use crate::model::problem::Problem;
 use crate::model::value::Input;
 use crate::steps::Site;
 use crate::steps::app::AppAnswers;
+use crate::steps::app::compose::rights::{Right, is_strong};
 use crate::steps::docker::DockerAnswers;
 
 /// Do the answers fit each other, whatever else the playbook holds?
@@ -24,11 +25,10 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
                 .expected("one of `image`, `compose` or `static`"));
         }
     }
-    if let Some(image) = &answers.image
-        && !is_image_name(image)
-    {
-        return Err(Problem::new(entry.place_of("image"), format!("bad image name `{image}`"))
-            .expected("a name such as \"ghcr.io/acme/web:1.4.2\""));
+    if let Some(image) = &answers.image {
+        image_name(image).map_err(|right| {
+            Problem::new(entry.place_of("image"), format!("bad image name `{image}`")).expected(right)
+        })?;
     }
     let only_for = |key: &str, there: bool, right: bool, what: &str| {
         if there && !right {
@@ -71,14 +71,20 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
         return Err(Problem::new(entry.place_of("memory"), format!("bad size `{memory}`"))
             .expected("a size such as \"512m\" or \"2g\", or \"none\""));
     }
-    if let Some(bad) = answers
-        .capabilities
-        .iter()
-        .flatten()
-        .find(|name| name.is_empty() || !name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+    if let Some(bad) = answers.capabilities.iter().flatten().find(|name| !CAPABILITIES.contains(&name.as_str())) {
+        return Err(Problem::new(entry.place_of("capabilities"), format!("there is no capability `{bad}`"))
+            .expected("a name of capabilities(7) without CAP_, such as \"NET_ADMIN\"")
+            .did_you_mean(bad, CAPABILITIES.iter().copied()));
+    }
+    if let Some(strong) = answers.capabilities.iter().flatten().find(|name| is_strong(name))
+        && !answers.allow.contains(&Right::Capabilities)
     {
-        return Err(Problem::new(entry.place_of("capabilities"), format!("bad capability `{bad}`"))
-            .expected("a name of capabilities(7) without CAP_, such as \"NET_ADMIN\""));
+        return Err(Problem::new(
+            entry.place_of("capabilities"),
+            format!("the capability {strong} leads out of the container"),
+        )
+        .expected("an app without it, or the word for it: allow = [\"capabilities\"]")
+        .hint("whoever breaks into such a container has the server"));
     }
     if contained && answers.port.is_none() {
         for (key, there) in [
@@ -135,12 +141,94 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
     Ok(())
 }
 
-/// Registry, path, tag and digest as Docker's reference grammar has them, checked by their characters.
-fn is_image_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
-        && text.len() <= 255
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c))
+/// Names of capabilities(7), as of Linux 6.12, and `ALL` for all of them.
+const CAPABILITIES: &[&str] = &[
+    "ALL",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
+
+/// Is this an image's name as Docker takes it (the grammar of github.com/distribution/reference)? An error says what would
+/// be right.
+pub(super) fn image_name(text: &str) -> Result<(), String> {
+    const RIGHT: &str = "a name such as \"ghcr.io/acme/web:1.4.2\"";
+    if let Some(rest) = text.strip_prefix("https://").or(text.strip_prefix("http://")) {
+        return Err(format!("the image's name without the web address's beginning, such as \"{rest}\""));
+    }
+    let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
+    let (name, tag) = match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+        _ => (name, None),
+    };
+    let is_digest = |digest: &str| {
+        digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let is_tag = |tag: &str| {
+        (1..=128).contains(&tag.len())
+            && !tag.starts_with(['.', '-'])
+            && tag.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    let (registry, path) = match name.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
+        _ => (None, name),
+    };
+    if path.chars().any(|c| c.is_ascii_uppercase()) {
+        return Err(format!(
+            "lower-case letters before the tag, such as \"{}\"",
+            text.replace(path, &path.to_lowercase())
+        ));
+    }
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
+    };
+    let is_registry = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || ".-:".contains(c));
+    let fits = text.len() <= 255
+        && path.split('/').all(is_part)
+        && registry.is_none_or(is_registry)
+        && tag.is_none_or(is_tag)
+        && digest.is_none_or(is_digest);
+    if fits { Ok(()) } else { Err(RIGHT.to_owned()) }
 }
 
 fn is_health_path(text: &str) -> bool {
@@ -182,7 +270,7 @@ fn check_generated_once(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Pro
     };
     let mut seen: Vec<Name> = Vec::new();
     for other in site.playbook.steps.iter().filter(|e| e.kind == "app").take_while(|e| e.id != site.entry.id) {
-        seen.extend(generated(&other.answers()?).into_iter().map(|(_, name)| name));
+        seen.extend(generated(other.answers::<AppAnswers>()?.as_ref()).into_iter().map(|(_, name)| name));
     }
     for (variable, name) in generated(answers) {
         if seen.contains(&name) {
@@ -205,7 +293,7 @@ fn check_port_is_free(site: &Site<'_>, answers: &AppAnswers) -> Result<(), Probl
         if other.id == site.entry.id {
             break;
         }
-        let twin: AppAnswers = other.answers()?;
+        let twin = other.answers::<AppAnswers>()?;
         if twin.on == answers.on && twin.loopback_port() == Some(port) {
             let key = if answers.listen.is_some() { "listen" } else { "port" };
             return Err(Problem::new(

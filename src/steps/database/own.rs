@@ -21,7 +21,7 @@ const VERSION: u32 = 17;
 /// The network that leads to the database of `entry`, and its host's name in it; `None` where it is not on the server
 /// `on`.
 pub(crate) fn network(site: &Site<'_>, entry: &Entry, on: &Name) -> Option<String> {
-    let answers: DatabaseAnswers = entry.answers().ok()?;
+    let answers = entry.answers::<DatabaseAnswers>().ok()?;
     let is_here = answers.provider == DatabaseProvider::Host && answers.on.as_ref() == Some(on);
     is_here.then(|| format!("{}_{}", site.playbook.name, entry.id))
 }
@@ -65,6 +65,8 @@ pub(super) fn container(site: &Site<'_>, answers: &DatabaseAnswers, password: Na
         reads: vec![format!("{folder}/compose.yaml"), format!("{folder}/password")],
         services: vec!["postgres".to_owned()],
         secrets: vec![password.clone()],
+        env_files: vec![],
+        forbidden: vec![],
         health: None,
     };
     let mut compose = site.on_host(&host, "compose", project, Spec::Compose(compose));

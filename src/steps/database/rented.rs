@@ -80,7 +80,7 @@ fn addresses(site: &Site<'_>, answers: &DatabaseAnswers) -> Result<Vec<Value>, P
     let wanted = servers.filter(|entry| answers.from.as_ref().is_none_or(|from| from.contains(&entry.id)));
     let mut addresses = Vec::new();
     for entry in wanted {
-        let answers: ServerAnswers = entry.answers()?;
+        let answers = entry.answers::<ServerAnswers>()?;
         if answers.provider == ServerProvider::Digitalocean {
             // What goes out of a droplet comes from its own address, not from the one that is reserved for visitors.
             addresses.push(site.output(&entry.id, "address"));

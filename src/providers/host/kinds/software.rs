@@ -144,7 +144,8 @@ pub(super) fn make_command(spec: &Command, out: &mut Script) {
     if !spec.reads.is_empty() {
         out.line(format!("inputs={}", content_digest(&spec.reads)));
     }
-    out.line(words(&spec.run));
+    let run: Vec<&str> = spec.run.iter().chain(&spec.backup).map(String::as_str).collect();
+    out.line(words(&run));
     if !spec.reads.is_empty() {
         out.line(format!("leave_mark {} \"$inputs\"", quote(&inputs_mark(spec))));
     }
