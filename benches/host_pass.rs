@@ -173,7 +173,14 @@ fn resources(at: &HostAt) -> Vec<Resource> {
     for number in 0..24 {
         let path = format!("/etc/bench/file-{number}.conf");
         let content = format!("# file {number}\nkey = {number}\n").repeat(20);
-        let spec = File { path: path.clone(), content: content.into(), owner: root(), mode: 0o644, check: None };
+        let spec = File {
+            path: path.clone(),
+            content: content.into(),
+            owner: root(),
+            mode: 0o644,
+            check: None,
+            hidden: false,
+        };
         specs.push(("file", path, Spec::File(spec)));
     }
     for number in 0..10 {

@@ -28,6 +28,23 @@ simulate
 hyperfine --shell=none --warmup 5 --runs 50 --style none --export-json "$work/start.json" \
     "$landfall --version" "$landfall plan benches/six-steps.toml"
 sed -n 's/^ *"command": "[^ ]*landfall \(.*\)",/\1/p; s/^ *"median": \(.*\),/  median \1 s/p' "$work/start.json"
+
+echo "== plan of many apps on one server, whole process"
+# apps NUMBER: a playbook with so many apps.
+apps() {
+    sed '/^\[\[step\]\]/,$d' benches/six-steps.toml
+    printf '[[step]]\nuse = "server"\nid = "web"\nprovider = "hetzner"\nlocation = "fsn1"\nsize = "cx23"\nkeys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFe3mLnDGSCzKtPjYyAW5SzFXGcJnCbVjtOzZTYyPTVn me"]\n\n[[step]]\nuse = "docker"\non = "web"\n\n'
+    i=0
+    while [ "$i" -lt "$1" ]; do
+        printf '[[step]]\nuse = "app"\nid = "app%d"\non = "web"\nimage = "registry.test/acme:1"\nport = 3000\nlisten = %d\nhost = "a%d.acme.dev"\nhealth = "/up"\n\n[step.env]\nA = "x"\nKEY = { secret = "k%d", generate = 32 }\n\n' "$i" "$((10000 + i))" "$i" "$i"
+        i=$((i + 1))
+    done
+    printf '[[step]]\nuse = "proxy"\non = "web"\n'
+}
+for number in 100 200 500; do apps "$number" >"$work/apps-$number.toml"; done
+hyperfine --shell=none --warmup 1 --runs 5 --style none --export-json "$work/many.json" \
+    "$landfall plan $work/apps-100.toml" "$landfall plan $work/apps-200.toml" "$landfall plan $work/apps-500.toml"
+sed -n 's/^ *"command": ".*apps-\([0-9]*\).toml",/\1 apps/p; s/^ *"median": \(.*\),/  median \1 s/p' "$work/many.json"
 kill "$simulator"; wait "$simulator" 2>/dev/null || :; simulator=
 
 echo "== peak memory of an apply, whole process"

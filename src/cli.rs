@@ -321,7 +321,16 @@ pub fn run() -> u8 {
             front::complain(&visible(&e.render().to_string()));
             return Kind::Usage.exit_code();
         }
-        Err(e) => e.exit(),
+        Err(mut e) if e.use_stderr() => {
+            never_suggest_destroy(&mut e);
+            e.exit()
+        }
+        // Help and the version were asked for, and must arrive.
+        Err(e) => {
+            let text = e.render();
+            front::print(&if console::colors_enabled() { text.ansi().to_string() } else { text.to_string() });
+            return if front::is_unwritten() { Kind::Failed.exit_code() } else { 0 };
+        }
     };
     if cli.globals.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
         console::set_colors_enabled(false);
@@ -341,6 +350,20 @@ pub fn run() -> u8 {
     };
     // What was asked for did not arrive, whatever else went well.
     if code == 0 && front::is_unwritten() { Kind::Failed.exit_code() } else { code }
+}
+
+/// What is like a command that is not there may be `destroy`: nobody is led there by a typing error.
+fn never_suggest_destroy(error: &mut clap::Error) {
+    use clap::error::{ContextKind, ContextValue};
+    let suggested = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(names)) => names.clone(),
+        _ => return,
+    };
+    let kept: Vec<String> = suggested.into_iter().filter(|name| name != "destroy").collect();
+    match kept.is_empty() {
+        true => drop(error.remove(ContextKind::SuggestedSubcommand)),
+        false => drop(error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(kept))),
+    }
 }
 
 fn dispatch(cli: Cli) -> Result<u8, Failure> {
@@ -446,11 +469,12 @@ fn endpoint_url(source: &str, url: &str) -> Result<String, Failure> {
     let rest =
         url.strip_prefix("http://").map(|rest| (rest, false)).or(url.strip_prefix("https://").map(|rest| (rest, true)));
     let host = |rest: &str| {
-        rest.split(['/', '?'])
-            .next()
-            .unwrap_or_default()
-            .rsplit_once(':')
-            .map_or(rest.to_owned(), |(h, _)| h.to_owned())
+        let place = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+        match place.rsplit_once(':') {
+            // An address of IPv6 has colons of its own.
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host.to_owned(),
+            _ => place.to_owned(),
+        }
     };
     let local = |rest: &str| matches!(host(rest).as_str(), "127.0.0.1" | "localhost" | "[::1]");
     match rest {
@@ -468,7 +492,7 @@ fn list_runs(state: &Path, playbook: Option<&str>, json: bool) {
     let runs = journal::runs(state, playbook);
     if json {
         for run in &runs {
-            front::print(&serde_json::to_string(run).map(|line| format!("{line}\n")).unwrap_or_default());
+            front::json::print_document(&serde_json::to_value(run).unwrap_or_default());
         }
         return;
     }
@@ -483,6 +507,7 @@ fn list_runs(state: &Path, playbook: Option<&str>, json: bool) {
             None => "cut off".to_owned(),
         };
         let changes = crate::text::count(run.changes, "change");
-        front::print(&format!("{}  {:<8} {:<20} {:<12} {end}\n", run.run, run.command, run.playbook, changes));
+        let line = format!("{}  {:<8} {:<20} {:<12} {end}\n", run.run, run.command, run.playbook, changes);
+        front::print(&visible(&line));
     }
 }

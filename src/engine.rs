@@ -31,7 +31,7 @@ use crate::model::playbook::Playbook;
 use crate::model::resource::{Owned, Spec};
 use crate::model::value::Value;
 use crate::providers;
-use crate::steps::Sources;
+use crate::steps::{self, Sources};
 
 /// Where the loop stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +160,9 @@ impl Run {
 
         if goal == Goal::Destroy {
             return self.destroy(teller).await;
+        }
+        for text in steps::notes(&self.playbook, &self.sources) {
+            teller.tell(What::Note { text })?;
         }
         let mut survey = Survey::take(self, teller, goal).await?;
         let is_wanted = |address: &&String| !survey.wanted.iter().any(|r| r.address.to_string() == **address);

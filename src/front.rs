@@ -47,7 +47,7 @@ pub async fn show(
             (None, Style::Json) => json::show(&event),
             (None, Style::Plain { .. }) => plain.show(&event),
         }
-        if let What::Planned { changes, .. } = &event.event {
+        if let What::Planned { changes, .. } = &event.visible().event {
             let summary = plan::Summary::of(changes);
             if summary.total() > 0 {
                 on_plan(&summary);

@@ -46,6 +46,11 @@ pub trait Step: Sync {
         Ok(vec![])
     }
 
+    /// What somebody should know before anything is done, and that is no mistake.
+    fn notes(&self, _site: &Site<'_>) -> Vec<String> {
+        vec![]
+    }
+
     /// The outputs this step will give, by name.
     fn outputs(&self, entry: &Entry) -> Vec<&'static str>;
 
@@ -222,6 +227,14 @@ impl Site<'_> {
 /// Where the step `id` keeps its files on a host.
 pub fn folder(playbook: &Playbook, id: &Name) -> String {
     format!("/srv/landfall/{}/{id}", playbook.name)
+}
+
+/// What all steps of the playbook have to say before anything is done.
+pub fn notes(playbook: &Playbook, sources: &Sources) -> Vec<String> {
+    let outputs = Outputs::new();
+    let site = |entry| Site { playbook, entry, outputs: &outputs, sources };
+    let steps = playbook.steps.iter().filter_map(|entry| Some((entry, find(&entry.kind)?)));
+    steps.flat_map(|(entry, step)| step.notes(&site(entry))).collect()
 }
 
 /// Everything the playbook asks for, in order, with `outputs` filled in. A resource that several steps

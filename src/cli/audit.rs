@@ -1,5 +1,6 @@
 //! `landfall audit`: the outside judges that are installed, and what they said before.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,6 +15,7 @@ use crate::front::{self, Style};
 use crate::model::event::Report;
 use crate::model::failure::{Failure, Kind};
 use crate::model::machine::HostAt;
+use crate::model::visible::visible;
 use crate::probes::{self, Verdict};
 use crate::providers::host::host_id;
 use crate::steps::app::AppAnswers;
@@ -77,10 +79,12 @@ impl Show<'_> {
 
     fn tell(&mut self, verdict: Verdict) {
         let before = self.before.iter().find(|old| old.judge == verdict.judge && old.of == verdict.of);
-        front::print(&match self.style {
-            Style::Json => serde_json::json!({ "verdict": verdict, "before": before }).to_string() + "\n",
-            Style::Plain { .. } => probes::in_words(&verdict, before) + "\n",
-        });
+        match self.style {
+            Style::Json => {
+                front::json::print_document(&serde_json::json!({ "verdict": verdict, "before": before }));
+            }
+            Style::Plain { .. } => front::print(&(visible(&probes::in_words(&verdict, before)).into_owned() + "\n")),
+        }
         self.verdicts.push(verdict);
     }
 }
@@ -136,7 +140,10 @@ async fn judge_sites(host: &HostAt, loaded: &Loaded, show: &mut Show<'_>) -> Res
     };
     for name in names {
         show.begin(&format!("testssl looks at {name}, which takes some minutes"));
-        let folder = tempfile::tempdir().map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
+        let folder = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
         let file: PathBuf = folder.path().join("report.json");
         let address = host_id(host)?.address.to_string();
         programs::output(program.clone(), probes::testssl_arguments(&name, &address, &file.display().to_string()))

@@ -47,9 +47,9 @@ pub fn of_playbook(settings: &Settings, path: &Path) -> Result<u8, Failure> {
         Style::Json => {
             for line in &lines {
                 let line = serde_json::to_value(BillLine::from(line)).unwrap_or_default();
-                front::print(&format!("{}\n", json!({ "type": "bill-line", "line": line })));
+                front::json::print_document(&json!({ "type": "bill-line", "line": line }));
             }
-            front::print(&format!("{}\n", json!({ "type": "bill", "sources": sources, "notes": notes })));
+            front::json::print_document(&json!({ "type": "bill", "sources": sources, "notes": notes }));
             if let Some(failure) = &over {
                 finish_json(&[], failure);
             }

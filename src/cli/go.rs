@@ -1,5 +1,6 @@
 //! One run, from a playbook's path to an exit code.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,10 @@ use crate::engine::{Command, Goal, Outcome, Run};
 use crate::front::{self, Style};
 use crate::model::event::{Event, FailureView, VERSION, What};
 use crate::model::failure::{Failure, Kind};
+use crate::model::name::Name;
 use crate::model::problem::Located;
+use crate::model::value::Outputs;
+use crate::{providers, steps};
 
 /// Goes through the playbook at `path` as far as `goal` says. Gives the exit code.
 pub fn go(settings: &Settings, path: &Path, goal: Goal, consent: Consent) -> Result<u8, Failure> {
@@ -26,13 +30,29 @@ pub fn go(settings: &Settings, path: &Path, goal: Goal, consent: Consent) -> Res
         Ok(loaded) => loaded,
         Err(refused) => return Ok(refuse(settings.style, refused)),
     };
+    open_vault(&loaded)?;
     let runtime = runtime()?;
     runtime.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
-        tokio::spawn(listen_for_stop(stop.clone(), goal == Goal::Plan || goal == Goal::Check, settings.style));
+        watch_for_stop(stop.clone(), goal == Goal::Plan || goal == Goal::Check, settings.style);
         let doors = doors(settings, &loaded.cupboard, goal);
         Ok(run(settings, loaded, doors, goal, consent, stop).await.code)
     })
+}
+
+/// Looks for the tokens that will be needed, so that a vault file is opened, and its passphrase asked for, before the first
+/// request and before anything is drawn. Fails where it cannot be opened.
+fn open_vault(loaded: &Loaded) -> Result<(), Failure> {
+    let wanted = steps::desired(&loaded.playbook, &Outputs::new(), &loaded.sources).unwrap_or_default();
+    let apis: BTreeSet<&str> = wanted
+        .iter()
+        .filter_map(|resource| providers::find(resource.address.provider)?.api())
+        .map(|api| api.token)
+        .collect();
+    for token in apis.into_iter().filter_map(Name::parse) {
+        loaded.cupboard.keys.find(&token)?;
+    }
+    Ok(())
 }
 
 /// The runtime of one command. One thread drives everything; what blocks has threads of its own.
@@ -155,9 +175,17 @@ pub fn finish_json(problems: &[Located], failure: &Failure) {
     }
 }
 
-/// First Ctrl-C: finish the change in hand, then stop. Second: stop now. Where nothing is changed, the
-/// first one stops at once.
-pub async fn listen_for_stop(stop: Arc<AtomicBool>, at_once: bool, style: Style) {
+/// First Ctrl-C: finish the change in progress, then stop. Second: stop now. Where nothing is changed, the first one stops at
+/// once. It has a thread of its own: a prompt or a pipe that nobody reads may hold the others up.
+pub fn watch_for_stop(stop: Arc<AtomicBool>, at_once: bool, style: Style) {
+    std::thread::spawn(move || {
+        if let Ok(runtime) = runtime() {
+            runtime.block_on(listen_for_stop(stop, at_once, style));
+        }
+    });
+}
+
+async fn listen_for_stop(stop: Arc<AtomicBool>, at_once: bool, style: Style) {
     while wait_for_signal().await.is_ok() {
         if at_once || stop.swap(true, Ordering::Relaxed) {
             if std::io::stderr().is_terminal() {

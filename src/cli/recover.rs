@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use toml_edit::{Array, DocumentMut, TableLike, Value, value};
 
 use crate::cli::backups::{Errand, ask_all, servers};
-use crate::cli::go::{self, listen_for_stop, refuse, runtime};
+use crate::cli::go::{self, refuse, runtime, watch_for_stop};
 use crate::cli::load::{Loaded, check};
 use crate::cli::secrets::{judge, missing};
 use crate::cli::show::Show;
@@ -55,7 +55,7 @@ pub fn recover(
     }
     runtime.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
-        tokio::spawn(listen_for_stop(stop.clone(), false, settings.style));
+        watch_for_stop(stop.clone(), false, settings.style);
         let mut show = Show::new(settings, None);
         show.tell(What::RunStarted {
             command: "recover".into(),

@@ -4,6 +4,7 @@ mod disaster;
 mod playbook;
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::cli::backups::servers;
-use crate::cli::go::{self, listen_for_stop, refuse, run, runtime, wait_for_signal};
+use crate::cli::go::{self, refuse, run, runtime, wait_for_signal, watch_for_stop};
 use crate::cli::load::{Cupboard, Loaded, Refused, check, load};
 use crate::cli::rehearse::playbook::{Rehearsed, Site, adapt};
 use crate::cli::show::Show;
@@ -67,7 +68,7 @@ pub fn rehearse(settings: &Settings, path: &Path, wishes: &Wishes) -> Result<u8,
     };
     runtime()?.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
-        tokio::spawn(listen_for_stop(stop.clone(), false, settings.style));
+        watch_for_stop(stop.clone(), false, settings.style);
         rehearsal(settings, path, &original, wishes, &stop).await
     })
 }
@@ -145,7 +146,10 @@ impl Stage {
             keep: false,
         };
         let clouds = Clouds::open(&apis, &ground).await.map_err(cannot_simulate)?;
-        let folder = tempfile::tempdir().map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
+        let folder = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
 
         let text = disk::read_playbook(path)?;
         let key_file = folder.path().join("key");

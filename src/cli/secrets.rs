@@ -242,7 +242,7 @@ fn list(settings: &Settings, loaded: &Loaded, vault: &Vault) -> Result<u8, Failu
     for name in names {
         let place = vault.locate(&name)?.map(|(_, place)| place.as_str());
         match settings.style {
-            Style::Json => front::print(&format!("{}\n", json!({ "type": "secret", "name": name, "place": place }))),
+            Style::Json => front::json::print_document(&json!({ "type": "secret", "name": name, "place": place })),
             Style::Plain { .. } => front::print(&format!("{name:<32} {}\n", place.unwrap_or("missing"))),
         }
     }
@@ -286,7 +286,7 @@ fn export(settings: &Settings, loaded: &Loaded, vault: &Vault) -> Result<u8, Fai
         }
     }
     if settings.style == Style::Json {
-        front::print(&format!("{}\n", json!(table)));
+        front::json::print_document(&json!(table));
         return Ok(0);
     }
     let text =

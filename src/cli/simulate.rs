@@ -54,7 +54,11 @@ pub fn simulate(apis: &[String], hosts: bool, weather: &Weather) -> Result<u8, F
         ));
         wait_for_signal().await.map_err(|e| Failure::new(Kind::Failed, "cannot wait for Ctrl-C").because(e))?;
         if let Some(machines) = machines {
-            machines.close().await;
+            // A second signal does not wait for them: the next rehearsal or simulation clears them away.
+            tokio::select! {
+                _ = machines.close() => {}
+                _ = wait_for_signal() => {}
+            }
         }
         Ok(0)
     })

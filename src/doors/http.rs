@@ -19,6 +19,15 @@ use crate::model::secret::Keys;
 /// How many bytes of one answer are read. The longest real one, a page of 5,000 DNS records, has about three million.
 const LONGEST_ANSWER: usize = 8 << 20;
 
+/// How many pages of one list are read.
+pub const MOST_PAGES: i64 = 500;
+
+/// Why a list of more pages than that is not read on.
+pub fn too_many_pages(api: &str, path: &str) -> Failure {
+    Failure::new(Kind::Failed, format!("{api}'s list {path} has more than {MOST_PAGES} pages"))
+        .hint("something else may answer in its place: is the endpoint the right one?")
+}
+
 /// The methods the clouds' APIs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -339,9 +348,18 @@ impl Refused {
             Kind::Lost => format!("the answer of {} to {:?} {} was lost", api.name, call.method, call.path),
             _ => format!("cannot reach {}", api.name),
         };
-        let failure = Failure::new(kind, message)
-            .because(text.replace(token, "‹secret›"))
-            .hint("check the network, then run the same command again: it takes up where this run stopped");
+        // A certificate that nobody vouches for does not become better by asking again.
+        let forged = text.contains("certificate");
+        let failure = Failure::new(kind, message).because(text.replace(token, "‹secret›")).hint(match forged {
+            true => {
+                "something on the way answers in its place: a proxy of your network, or an attacker. Nothing was sent to it. If a \
+                 proxy's certificate is to be trusted, add it to this machine's own"
+            }
+            false => "check the network, then run the same command again: it takes up where this run stopped",
+        });
+        if forged {
+            return Refused { failure, retry: false, wait: None };
+        }
         Refused { failure, retry: (never_arrived && !error.is_builder()) || call.is_repeatable(), wait: None }
     }
 }

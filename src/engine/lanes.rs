@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use std::time::Instant;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::engine::Run;
 use crate::engine::chains::Chains;
@@ -29,13 +29,19 @@ pub(super) async fn carry_out(
     let mut settled: BTreeSet<Address> = BTreeSet::new();
     let mut busy: BTreeSet<Lane> = BTreeSet::new();
     let mut tasks = JoinSet::new();
+    let mut lanes_of_tasks: BTreeMap<Id, Lane> = BTreeMap::new();
+    // Nothing but the end of all tasks ends the loop: what is under way may be paid for already.
     let mut failed: Option<Failure> = None;
     loop {
-        survey.work_out(run)?;
+        if let Err(failure) = survey.work_out(run) {
+            failed = failed.or(Some(failure));
+        }
         if failed.is_none() && !teller.report(false).stopping() {
             for (lane, batch) in ready(&survey, &settled, &busy) {
-                let provider = providers::find(lane.0)
-                    .ok_or_else(|| Failure::new(Kind::Failed, format!("there is no provider `{}`", lane.0)))?;
+                let Some(provider) = providers::find(lane.0) else {
+                    failed = Some(Failure::new(Kind::Failed, format!("there is no provider `{}`", lane.0)));
+                    break;
+                };
                 // A lane that was looked at in the survey is not looked at again.
                 let seen: Option<Vec<Observed>> = batch
                     .iter()
@@ -44,15 +50,25 @@ pub(super) async fn carry_out(
                 let (doors, allowed, teller) = (run.doors.clone(), allowed.clone(), teller.clone());
                 busy.insert(lane.clone());
                 let begun = Instant::now();
-                tasks.spawn(async move {
+                let of_task = lane.clone();
+                let task = tasks.spawn(async move {
                     let after = settle(provider, &doors, &batch, seen, &allowed, &teller).await;
                     (lane, batch, after, begun)
                 });
+                lanes_of_tasks.insert(task.id(), of_task);
             }
         }
         let Some(ended) = tasks.join_next().await else { break };
-        let (lane, batch, after, begun) =
-            ended.map_err(|e| Failure::new(Kind::Failed, "a part of the run broke off").because(e))?;
+        let (lane, batch, after, begun) = match ended {
+            Ok(ended) => ended,
+            Err(e) => {
+                if let Some(lane) = lanes_of_tasks.get(&e.id()) {
+                    busy.remove(lane);
+                }
+                failed = failed.or(Some(Failure::new(Kind::Failed, "a part of the run broke off").because(e)));
+                continue;
+            }
+        };
         busy.remove(&lane);
         match after {
             Ok(after) => {

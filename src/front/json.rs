@@ -13,6 +13,11 @@ pub fn show(event: &Event) {
     }
 }
 
+/// Writes a document as a line of JSON.
+pub fn print_document(document: &serde_json::Value) {
+    print(&format!("{}\n", escaped(&document.to_string())));
+}
+
 /// A line of JSON whose texts steer no terminal: what JSON itself leaves as it is, is escaped, too.
 fn escaped(line: &str) -> String {
     line.chars().fold(String::with_capacity(line.len()), |mut out, c| {

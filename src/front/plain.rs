@@ -142,6 +142,8 @@ impl Plain {
         if self.quiet {
             return;
         }
+        // Text from elsewhere writes no lines that look like ours.
+        let text = &text.replace('\n', "\n    ");
         match &self.bars {
             // Suspended, so that a bar is never left standing between lines.
             Some(bars) => bars.suspend(|| print(&format!("{text}\n"))),
@@ -193,7 +195,7 @@ fn spinner(bars: &MultiProgress, text: String) -> ProgressBar {
 /// A failure, with its causes and what to do.
 pub fn render_failure(failure: &FailureView) -> String {
     let message: Vec<&str> = failure.message.lines().collect();
-    let mut text = format!("{}: {}\n", style("error").red().bold(), message.join("\n    "));
+    let mut text = format!("{}: {}\n", style("error").for_stderr().red().bold(), message.join("\n    "));
     for cause in &failure.causes {
         let cause: Vec<&str> = cause.lines().collect();
         let _ = writeln!(text, "  because: {}", cause.join("\n    "));

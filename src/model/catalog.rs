@@ -99,7 +99,7 @@ impl Catalog {
         places.dedup();
         if !places.contains(&place) {
             let near = nearest(place, places.iter().copied()).map(|name| format!("did you mean `{name}`? "));
-            return Err(Failure::new(Kind::Failed, format!("{provider} has no location `{place}`")).hint(format!(
+            return Err(Failure::new(Kind::Playbook, format!("{provider} has no location `{place}`")).hint(format!(
                 "{}there are {}",
                 near.unwrap_or_default(),
                 places.join(", ")
@@ -111,7 +111,7 @@ impl Catalog {
                 if let Some(name) = missing {
                     let near = nearest(name, self.plans.iter().map(|plan| plan.name.as_str()));
                     let offer = self.on_offer(place);
-                    return Err(Failure::new(Kind::Failed, format!("{provider} has no plan `{name}`"))
+                    return Err(Failure::new(Kind::Playbook, format!("{provider} has no plan `{name}`"))
                         .hint(near.map_or(offer.clone(), |near| format!("did you mean `{near}`? {offer}"))));
                 }
                 names.iter().filter_map(|name| self.plan(name)).collect()
@@ -193,7 +193,7 @@ impl Catalog {
                     };
                     add(address, format!("server {name}: {plan} in {place}{traffic}"), price);
                     if spec.backups {
-                        let share = price * self.backups / Decimal::ONE_HUNDRED;
+                        let share = price.saturating_mul(self.backups) / Decimal::ONE_HUNDRED;
                         add(address, format!("backups of {name}: {} % of it", self.backups.normalize()), share);
                     }
                 }
@@ -201,7 +201,7 @@ impl Catalog {
                     add(address, format!("address {name}"), self.address(spec.family, &spec.location));
                 }
                 Spec::Volume(spec) => {
-                    let price = self.volume_gb * Decimal::from(spec.size_gb);
+                    let price = self.volume_gb.saturating_mul(Decimal::from(spec.size_gb));
                     add(address, format!("volume {name}: {} GB", spec.size_gb), price);
                 }
                 _ => {}

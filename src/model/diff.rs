@@ -226,8 +226,14 @@ mod tests {
             resource
         };
         let owner = || ("root".to_owned(), "root".to_owned());
-        let file =
-            Spec::File(File { path: "/etc/a".into(), content: "new".into(), owner: owner(), mode: 0o644, check: None });
+        let file = Spec::File(File {
+            path: "/etc/a".into(),
+            content: "new".into(),
+            owner: owner(),
+            mode: 0o644,
+            check: None,
+            hidden: false,
+        });
         let service = |reads: &str| {
             Spec::Service(Service {
                 unit: "a.service".into(),

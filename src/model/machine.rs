@@ -81,12 +81,22 @@ pub struct File {
     pub mode: u32,
     /// What must accept it first.
     pub check: Option<Check>,
+    /// May secrets stand in it that the playbook does not name? Then nothing of it is shown but a digest.
+    pub hidden: bool,
 }
 
 impl File {
+    /// The content as it may be shown.
+    pub fn shown(&self) -> Value {
+        match (&self.content, self.hidden) {
+            (Value::Text(text), true) => format!("(not shown; SHA-256 {})", digest(text.as_bytes())).into(),
+            _ => self.content.clone(),
+        }
+    }
+
     pub(super) fn fields(&self) -> Fields {
         Fields::from([
-            ("content", self.content.clone()),
+            ("content", self.shown()),
             ("owner", format!("{}:{}", self.owner.0, self.owner.1).into()),
             ("mode", format!("{:04o}", self.mode).into()),
         ])

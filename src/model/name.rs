@@ -55,6 +55,12 @@ impl JsonSchema for Name {
     }
 }
 
+/// A host name with other letters than ASCII's, in the spelling that DNS has for it; `None` where it has none or needs none.
+pub fn in_ascii(name: &str) -> Option<String> {
+    let ascii = idna::domain_to_ascii(name).ok()?;
+    (!name.is_ascii() && is_host_name(&ascii)).then_some(ascii)
+}
+
 /// Is this a DNS host name: labels of letters, digits and hyphens, at most 253 characters, no
 /// trailing dot (RFC 1123)?
 pub fn is_host_name(text: &str) -> bool {

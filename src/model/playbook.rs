@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
 use crate::model::money::Money;
-use crate::model::name::{NAME_RULE, Name, is_email, is_host_name};
+use crate::model::name::{NAME_RULE, Name, in_ascii, is_email, is_host_name};
 use crate::model::problem::Problem;
 
 /// The playbook format this program reads and writes.
@@ -226,7 +226,7 @@ impl Playbook {
     pub fn parse(text: &str) -> Result<Playbook, Vec<Problem>> {
         let (mut table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            return Err(errors.iter().map(|e| Problem::from_toml(e, 0..1)).collect());
+            return Err(in_plain_words(text, errors.iter().map(|e| Problem::from_toml(e, 0..1)).collect()));
         }
         // A newer schema may mean anything, so nothing else is judged before it.
         check_schema(table.get_ref()).map_err(|problem| vec![problem])?;
@@ -244,10 +244,11 @@ impl Playbook {
         if let Some(domain) = &head.domain
             && !is_host_name(domain.get_ref())
         {
-            problems.push(
-                Problem::new(domain.span(), format!("bad domain `{}`", domain.get_ref()))
-                    .expected("a domain such as \"acme.dev\""),
-            );
+            let bad = Problem::new(domain.span(), format!("bad domain `{}`", domain.get_ref()));
+            problems.push(match in_ascii(domain.get_ref()) {
+                Some(ascii) => bad.expected(format!("the same in ASCII: \"{ascii}\"")),
+                None => bad.expected("a domain such as \"acme.dev\""),
+            });
         }
         if let Some(email) = &head.email
             && !is_email(email.get_ref())
@@ -269,6 +270,51 @@ impl Playbook {
     pub fn step(&self, id: &str) -> Option<&Entry> {
         self.steps.iter().find(|entry| entry.id.as_str() == id)
     }
+}
+
+fn one_bracket(at: Range<usize>) -> Problem {
+    Problem::new(at, "`[step]` makes one table").expected("`[[step]]`, in two brackets, at the beginning of every step")
+}
+
+/// What the TOML reader found, with the habits of other formats told as what they are: one problem for one mistake.
+fn in_plain_words(text: &str, found: Vec<Problem>) -> Vec<Problem> {
+    let mut begin = 0;
+    let mut lines: Vec<(Range<usize>, &str)> = Vec::new();
+    for line in text.split_inclusive('\n') {
+        lines.push((begin..begin + line.trim_end().len(), line.trim_end()));
+        begin += line.len();
+    }
+    if let Some((at, _)) = lines.iter().find(|(_, line)| line.trim() == "[step]") {
+        return vec![one_bracket(at.clone())];
+    }
+    let mut all: Vec<Problem> = Vec::new();
+    for problem in found {
+        let line = lines.iter().find(|(at, _)| (at.start..=at.end).contains(&problem.at.start));
+        let Some((at, line)) = line else {
+            all.push(problem);
+            continue;
+        };
+        if all.last().is_some_and(|last| last.at == *at) {
+            continue;
+        }
+        let is_key = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+        let colon = line.split_once(": ").filter(|(key, value)| is_key(key.trim()) && !value.contains('='));
+        let unquoted = problem.message.contains("must be quoted");
+        let equals = line.split_once('=').filter(|(key, _)| unquoted && is_key(key.trim()));
+        all.push(match (colon, equals) {
+            (Some((key, value)), _) => {
+                let (key, value) = (key.trim(), value.trim());
+                Problem::new(at.clone(), format!("TOML has `{key} = {value}`, not `{key}: {value}`"))
+                    .expected("an equals sign between a name and its value; text in quotes")
+            }
+            (None, Some((key, value))) => {
+                let hint = format!("write {} = \"{}\"", key.trim(), value.trim());
+                problem.expected("text in quotes").hint(hint)
+            }
+            (None, None) => problem,
+        });
+    }
+    all
 }
 
 #[derive(Deserialize)]
@@ -316,7 +362,7 @@ fn read_steps(table: &mut DeTable<'_>, text: &Arc<Parsed>, problems: &mut Vec<Pr
     };
     let at = value.span();
     let DeValue::Array(list) = value.into_inner() else {
-        problems.push(Problem::new(at, "bad `step`").expected("steps as `[[step]]` tables"));
+        problems.push(one_bracket(at));
         return steps;
     };
     for (index, item) in list.iter().enumerate() {

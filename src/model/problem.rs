@@ -65,6 +65,10 @@ impl Problem {
             return Problem { hint, ..Problem::new(at, text) };
         };
         let problem = Problem::new(at, message.to_owned()).expected(in_words(expected));
+        let quoted = message.strip_prefix("invalid type: string \"").and_then(|rest| rest.strip_suffix('"'));
+        if let Some(number) = quoted.filter(|text| text.parse::<f64>().is_ok() || matches!(*text, "true" | "false")) {
+            return problem.hint(format!("take the quotes away: {number}"));
+        }
         let unknown = message.strip_prefix("unknown field `").or(message.strip_prefix("unknown variant `"));
         match unknown.and_then(|rest| rest.strip_suffix('`')) {
             Some(typed) => problem.did_you_mean(typed, expected.split('`').skip(1).step_by(2)),
@@ -91,7 +95,10 @@ impl Problem {
             column: text[line_start..start].chars().count() + 1,
             indent: text[before..start].chars().count(),
             width: text[start..end].chars().count().max(1),
-            source: text[before..after].trim_end_matches('\r').replace(is_hidden, "\u{fffd}"),
+            source: match text[line_start..line_end].contains("PRIVATE KEY") {
+                true => "(a private key is not shown)".to_owned(),
+                false => text[before..after].trim_end_matches('\r').replace(is_hidden, "\u{fffd}"),
+            },
             message: self.message.clone(),
             expected: self.expected.clone(),
             hint: self.hint.clone(),

@@ -81,19 +81,26 @@ impl Provider for Hosts {
         let script = apply::script(changes, &questions, &*doors.keys, &mark)?;
 
         let addresses: Vec<Address> = changes.iter().map(|change| change.resource.address.clone()).collect();
+        // What a host says of a change is only believed of one that was sent to it.
+        let named = move |list: &[usize]| {
+            list.iter().filter_map(|i| addresses.get(*i).cloned()).collect::<Vec<Address>>().into_iter()
+        };
+        let proofs: Vec<String> = (0..changes.len()).map(|index| apply::token(&mark, index)).collect();
         let outcome: Arc<Mutex<Option<Line>>> = Arc::default();
         let (teller, ended) = (report.clone(), outcome.clone());
         let (to_prove, mut asked) = tokio::sync::mpsc::unbounded_channel();
         let tell = move |line: &str| match apply::read(line) {
-            Line::Prove(token, index) => {
+            // Only what this very script may ask for: the token becomes a file's name.
+            Line::Prove(token, index) if proofs.get(index).is_some_and(|proof| *proof == token) => {
                 let _ = to_prove.send((token, index));
             }
-            Line::Begin(list) => list.iter().for_each(|&i| teller.tell(Progress::Started(addresses[i].clone()))),
-            Line::Done(list) => list.iter().for_each(|&i| teller.tell(Progress::Done(addresses[i].clone()))),
+            Line::Prove(..) => {}
+            Line::Begin(list) => named(&list).for_each(|address| teller.tell(Progress::Started(address))),
+            Line::Done(list) => named(&list).for_each(|address| teller.tell(Progress::Done(address))),
             Line::Other => {}
             end => {
                 if let Line::Failed(list, ..) = &end {
-                    list.iter().for_each(|&i| teller.tell(Progress::Failed(addresses[i].clone())));
+                    named(list).for_each(|address| teller.tell(Progress::Failed(address)));
                 }
                 *ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
             }
@@ -132,7 +139,8 @@ impl Provider for Hosts {
         let ended = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         match ended {
             Some(Line::Failed(list, status, log)) => {
-                let names: Vec<String> = list.iter().map(|&i| changes[i].resource.address.to_string()).collect();
+                let names: Vec<String> =
+                    list.iter().filter_map(|&i| Some(changes.get(i)?.resource.address.to_string())).collect();
                 let log = scrub(log, changes, doors);
                 if let Some(why) = not_proved.filter(|_| list.contains(&guarded)) {
                     // What was wrong before, and only now taken up, is not ours to undo.

@@ -1,6 +1,7 @@
 //! Machines that stand in for a cloud's servers: local Debian hosts in containers, booted by systemd, with
 //! the user data run by real cloud-init.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -139,7 +140,10 @@ impl LocalHosts {
     /// Makes the base image of a release, which takes some minutes, once. Fails with the last lines of the
     /// attempt.
     pub async fn build_base_image(engine: &Engine, system: System) -> Result<(), String> {
-        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let folder = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(|e| e.to_string())?;
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).map_err(|e| e.to_string());
         put("init", INIT)?;
         put("stand-in-images", STAND_INS)?;

@@ -4,6 +4,7 @@
 mod objects;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -30,7 +31,10 @@ pub struct Storage {
 impl Storage {
     /// Serves an empty storage on a free port of `address`. The error says what does not work.
     pub async fn open(address: &str) -> Result<Storage, String> {
-        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let folder = tempfile::Builder::new()
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(|e| e.to_string())?;
         let (access_key, secret_key) = (made_up::hex(20), made_up::token(40));
         let service = {
             let mut builder = S3ServiceBuilder::new(Objects::new(folder.path()));

@@ -177,6 +177,36 @@ impl Step for AppStep {
         sent::wanted(entry, sources)
     }
 
+    fn notes(&self, site: &Site<'_>) -> Vec<String> {
+        let Ok(answers) = site.entry.answers::<AppAnswers>() else { return vec![] };
+        let mut notes: Vec<String> = answers
+            .allow
+            .iter()
+            .map(|right| {
+                format!("`{}` may use {}: whoever breaks into it has the server", site.entry.id, right.as_str())
+            })
+            .collect();
+        for (variable, input) in &answers.env {
+            if matches!(input, Input::Literal(value) if looks_secret(variable, value)) {
+                notes.push(format!(
+                    "{variable} of `{}` looks like a secret, and stands in the open in the playbook: write {variable} = {{ secret = \
+                     \"{}\" }}, and give its value to `landfall secrets set`",
+                    site.entry.id,
+                    variable.to_lowercase().replace('_', "-"),
+                ));
+            }
+        }
+        let file = answers.compose.as_ref().and_then(|path| compose::beside::gather(path, &answers, site.sources).ok());
+        for service in file.iter().flat_map(|(file, _)| file.databases()) {
+            notes.push(format!(
+                "`{service}` of `{}` keeps a database in a volume, which backups copy while it runs: such a copy may be torn. The \
+                 step `database` is dumped; so is what the app itself dumps into one of the `folders` of the step `backups`",
+                site.entry.id
+            ));
+        }
+        notes
+    }
+
     fn outputs(&self, entry: &Entry) -> Vec<&'static str> {
         let has_host = entry.answers::<AppAnswers>().is_ok_and(|answers| answers.host.is_some());
         if has_host { vec!["url"] } else { vec![] }
@@ -359,12 +389,22 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
     Ok(all)
 }
 
+/// Does this literal look like one that only few should see: by its name, or by how well-known services begin theirs?
+fn looks_secret(variable: &str, value: &str) -> bool {
+    const BEGINNINGS: &[&str] =
+        &["sk_live_", "sk_test_", "rk_live_", "ghp_", "github_pat_", "glpat-", "AKIA", "xoxb-", "-----BEGIN "];
+    const ENDINGS: &[&str] = &["KEY", "SECRET", "TOKEN", "PASSWORD", "PASSWD"];
+    let name = variable.to_ascii_uppercase();
+    let by_name = ENDINGS.iter().any(|end| name.ends_with(end)) && !name.contains("PUBLIC") && value.len() >= 8;
+    by_name || BEGINNINGS.iter().any(|begin| value.starts_with(begin))
+}
+
 /// What Compose calls the volume at `path`, which was checked.
 fn volume_name(path: &str) -> String {
     path.trim_matches('/').replace('/', "-")
 }
 
 fn file_resource(site: &Site<'_>, host: &HostAt, path: &str, content: Value, mode: u32) -> Resource {
-    let spec = File { path: path.to_owned(), content, owner: root(), mode, check: None };
+    let spec = File { path: path.to_owned(), content, owner: root(), mode, check: None, hidden: false };
     site.on_host(host, "file", path.to_owned(), Spec::File(spec))
 }

@@ -285,7 +285,12 @@ fn on_host(
     let config = format!("/etc/landfall/backups/{name}");
     let file = |path: String, content: Value, mode: u32| {
         let owner = ("root".to_owned(), "root".to_owned());
-        site.on_host(host, "file", path.clone(), Spec::File(File { path, content, owner, mode, check: None }))
+        site.on_host(
+            host,
+            "file",
+            path.clone(),
+            Spec::File(File { path, content, owner, mode, check: None, hidden: false }),
+        )
     };
     let rendered = |path: &str, template: &str, context: minijinja::Value, held: Held| {
         render(path, template, context, held)

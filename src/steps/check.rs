@@ -30,7 +30,7 @@ pub fn check(playbook: &Playbook) -> Result<BTreeMap<Name, Needs>, Vec<Problem>>
         }
     }
     for needs in all.values() {
-        problems.extend(check_references(playbook, needs));
+        problems.extend(check_references(playbook, &all, needs));
     }
     if problems.is_empty() {
         problems.extend(check_order(playbook, &all));
@@ -39,7 +39,7 @@ pub fn check(playbook: &Playbook) -> Result<BTreeMap<Name, Needs>, Vec<Problem>>
 }
 
 /// Do the steps and outputs named exist?
-fn check_references(playbook: &Playbook, needs: &Needs) -> Vec<Problem> {
+fn check_references(playbook: &Playbook, all: &BTreeMap<Name, Needs>, needs: &Needs) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Some((server, at)) = &needs.on {
         match playbook.step(server.as_str()) {
@@ -69,6 +69,10 @@ fn check_references(playbook: &Playbook, needs: &Needs) -> Vec<Problem> {
             );
             continue;
         };
+        // What a step gives that could not be read is not known: it has a problem of its own.
+        if !all.contains_key(&entry.id) {
+            continue;
+        }
         let outputs = find(&entry.kind).map(|step| step.outputs(entry)).unwrap_or_default();
         if !outputs.contains(&key.name.as_str()) {
             problems.push(

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::model::cloud::IpFamily;
 use crate::model::dns::{OriginCertificate, Record, Zone};
 use crate::model::draft::Draft;
-use crate::model::name::{Name, is_host_name};
+use crate::model::name::{Name, in_ascii, is_host_name};
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
 use crate::model::question::Page;
@@ -180,8 +180,11 @@ impl Step for DnsStep {
         if let Some(zone) = &answers.zone
             && !is_host_name(zone)
         {
-            return Err(Problem::new(entry.place_of("zone"), format!("bad zone `{zone}`"))
-                .expected("a domain such as \"acme.dev\""));
+            let bad = Problem::new(entry.place_of("zone"), format!("bad zone `{zone}`"));
+            return Err(match in_ascii(zone) {
+                Some(ascii) => bad.expected(format!("the same in ASCII: \"{ascii}\"")),
+                None => bad.expected("a domain such as \"acme.dev\""),
+            });
         }
         for authority in &answers.caa {
             if !is_host_name(authority) {
@@ -203,6 +206,28 @@ impl Step for DnsStep {
             needs.outputs.push((OutputKey { step: server.clone(), name: "address".into() }, entry.place_of("to")));
         }
         Ok(needs)
+    }
+
+    fn notes(&self, site: &Site<'_>) -> Vec<String> {
+        let Ok(answers) = site.entry.answers::<DnsAnswers>() else { return vec![] };
+        let Some(server) = &answers.to else { return vec![] };
+        let zones: Vec<String> = site
+            .playbook
+            .steps
+            .iter()
+            .filter(|entry| entry.kind == "dns")
+            .filter_map(|entry| zone(site, entry.answers::<DnsAnswers>().ok()?.as_ref()).ok())
+            .collect();
+        let apps = site.playbook.steps.iter().filter(|entry| entry.kind == "app");
+        let hosts = apps.filter_map(|entry| {
+            let app = entry.answers::<AppAnswers>().ok()?;
+            app.host.as_ref().filter(|_| app.on == *server).map(|host| host.to_lowercase())
+        });
+        let is_inside = |host: &String| zones.iter().any(|zone| host == zone || host.ends_with(&format!(".{zone}")));
+        hosts
+            .filter(|host| !is_inside(host))
+            .map(|host| format!("no zone of the playbook holds {host}: its DNS records are yours to write"))
+            .collect()
     }
 
     fn outputs(&self, entry: &Entry) -> Vec<&'static str> {
@@ -248,6 +273,16 @@ impl Step for DnsStep {
             add("TXT", format!("*._domainkey.{zone}"), "v=DKIM1; p=".into(), false);
         }
         for record in &answers.records {
+            if record.name.len() > 1
+                && record.name.ends_with('.')
+                && !name_in(&zone, &record.name).eq_ignore_ascii_case(record.name.trim_end_matches('.'))
+            {
+                return Err(Problem::new(
+                    site.entry.place_of("records"),
+                    format!("`{}` lies outside the zone `{zone}`", record.name),
+                )
+                .expected("a name within the zone such as \"www\", or \"@\""));
+            }
             let name = name_in(&zone, &record.name);
             let content = site.value(&record.content, Quoting::Plain);
             if content.is_secret() {
@@ -295,7 +330,7 @@ fn text_of(content: &str) -> Option<String> {
     if !rest.starts_with('"') {
         return Some(content.to_owned());
     }
-    let mut text = String::new();
+    let mut text: Vec<u8> = Vec::new();
     while let Some(inside) = rest.strip_prefix('"') {
         let mut letters = inside.char_indices();
         let end = loop {
@@ -305,18 +340,18 @@ fn text_of(content: &str) -> Option<String> {
                     let number = inside.get(at + 1..at + 4).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
                     match number {
                         Some(digits) => {
-                            text.push(char::from(digits.parse::<u8>().ok()?));
+                            text.push(digits.parse::<u8>().ok()?);
                             letters.nth(2)?;
                         }
-                        None => text.push(letters.next()?.1),
+                        None => text.extend(letters.next()?.1.to_string().into_bytes()),
                     }
                 }
-                (_, letter) => text.push(letter),
+                (_, letter) => text.extend(letter.to_string().into_bytes()),
             }
         };
         rest = inside[end + 1..].trim_start();
     }
-    rest.is_empty().then_some(text)
+    String::from_utf8(text).ok().filter(|_| rest.is_empty())
 }
 
 /// One mail policy for each name: two of them count as none (RFC 7208, section 3.2; RFC 7489, section 6.6.3). And what sends
@@ -530,7 +565,8 @@ fn check_record(entry: &Entry, record: &RecordAnswers) -> Result<(), Problem> {
     let host = |text: &str| {
         let name = text.strip_suffix('.').unwrap_or(text);
         // What is no host may have underscores: keys of mail and checks of certificates do.
-        is_host_name(&name.replace('_', "u")) && name.parse::<std::net::IpAddr>().is_err()
+        // Without a dot a zone file would mean a name of this zone, which here is written in full.
+        name.contains('.') && is_host_name(&name.replace('_', "u")) && name.parse::<std::net::IpAddr>().is_err()
     };
     // A domain that takes no mail says so with a dot (RFC 7505).
     let mx = |text: &str| {

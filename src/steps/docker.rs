@@ -86,6 +86,7 @@ impl Step for DockerStep {
             owner: ("root".to_owned(), "root".to_owned()),
             mode: 0o644,
             check: Some(Check { run: ["sh", "-c", JUDGE, "{}"].map(str::to_owned).into(), user: "root" }),
+            hidden: false,
         };
         all.push(site.on_host(&host, "file", DAEMON_JSON.to_owned(), Spec::File(daemon)));
         all.extend(prune(site, &host));
@@ -121,7 +122,7 @@ fn prune(site: &Site<'_>, host: &HostAt) -> Vec<Resource> {
     ];
     let file = |(path, text, mode): (&str, &str, u32)| {
         let owner = ("root".to_owned(), "root".to_owned());
-        let spec = File { path: path.to_owned(), content: text.into(), owner, mode, check: None };
+        let spec = File { path: path.to_owned(), content: text.into(), owner, mode, check: None, hidden: false };
         site.on_host(host, "file", path.to_owned(), Spec::File(spec))
     };
     let mut all: Vec<Resource> = files.into_iter().map(file).collect();

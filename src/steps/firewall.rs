@@ -270,6 +270,7 @@ impl Step for FirewallStep {
             owner: root(),
             mode: 0o644,
             check: None,
+            hidden: false,
         };
         let table = Nftables { table: "landfall".into(), path: RULES.into(), text: rules(site, &answers, host.port)? };
         let service = Service {

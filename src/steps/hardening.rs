@@ -184,7 +184,7 @@ impl Ground<'_> {
         let check =
             check.map(|words| Check { run: words.iter().map(|word| (*word).to_owned()).collect(), user: "root" });
         let owner = ("root".to_owned(), "root".to_owned());
-        let spec = File { path: path.to_owned(), content: text.into(), owner, mode, check };
+        let spec = File { path: path.to_owned(), content: text.into(), owner, mode, check, hidden: false };
         self.on_host("file", path, Spec::File(spec))
     }
 

@@ -179,6 +179,7 @@ impl Step for ProxyStep {
                     .into(),
                 user: "caddy",
             }),
+            hidden: false,
         };
         let unit = File {
             path: UNIT_FILE.to_owned(),
@@ -186,6 +187,7 @@ impl Step for ProxyStep {
             owner: ("root".to_owned(), "root".to_owned()),
             mode: 0o644,
             check: None,
+            hidden: false,
         };
         let mut service = Service {
             unit: "caddy.service".to_owned(),
@@ -226,6 +228,7 @@ fn origin_certificate(site: &Site<'_>, host: &HostAt, answers: &ProxyAnswers, or
         owner: ("root".to_owned(), "root".to_owned()),
         mode: 0o644,
         check: None,
+        hidden: false,
     };
     vec![
         site.on_host(host, "package", "openssl".into(), Spec::Package(Package { name: "openssl".into() })),

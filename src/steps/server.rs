@@ -129,6 +129,16 @@ impl Step for ServerStep {
                 .hint("print yours with `cat ~/.ssh/id_ed25519.pub`, or make one with `ssh-keygen -t ed25519`"));
         }
         for key in &answers.keys {
+            if key.contains("PRIVATE KEY") {
+                return Err(Problem::new(entry.place_of("keys"), "this is the private half of a key")
+                    .expected("the public half: a line such as \"ssh-ed25519 AAAA… me@laptop\", as in the file that ends in .pub")
+                    .hint("whoever has seen the private half can log in with it: make a new pair with `ssh-keygen -t ed25519`"));
+            }
+            if key.ends_with(".pub") {
+                return Err(Problem::new(entry.place_of("keys"), format!("`{key}` is a file's name"))
+                    .expected("what stands in it: a line such as \"ssh-ed25519 AAAA… me@laptop\"")
+                    .hint(format!("print it with `cat {key}`")));
+            }
             if key.chars().any(char::is_control) || ssh_key::PublicKey::from_openssh(key).is_err() {
                 let shown: String = key.chars().take(24).collect();
                 return Err(Problem::new(entry.place_of("keys"), format!("bad public key `{shown}`"))

@@ -117,7 +117,8 @@ impl Bare {
     }
 
     pub(crate) fn file(&self, path: &str, content: impl Into<Value>) -> Resource {
-        let spec = File { path: path.into(), content: content.into(), owner: root(), mode: 0o644, check: None };
+        let spec =
+            File { path: path.into(), content: content.into(), owner: root(), mode: 0o644, check: None, hidden: false };
         self.resource("file", path, Spec::File(spec))
     }
 

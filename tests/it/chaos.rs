@@ -429,7 +429,7 @@ fn secrets_lost(folder: &tempfile::TempDir) -> Vec<String> {
         }
     }
     let text = std::fs::read_to_string(folder.path().join("solo-full.toml")).unwrap();
-    if !text.contains("mail     = \"none\"") {
+    if !text.contains("provider = \"cloudflare\"") {
         wrong.push("the playbook is cut short".to_owned());
     }
     wrong

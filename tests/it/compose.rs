@@ -63,7 +63,7 @@ fn sent_with(above: &str, compose: &str, beside: &[(&str, &str)], step: &str) ->
         .filter_map(|resource| match resource.spec {
             Spec::File(file) => {
                 let name = file.path.strip_prefix("/srv/landfall/acme/app/")?.to_owned();
-                Some((name, file.content.to_string()))
+                Some((name, file.shown().to_string()))
             }
             Spec::Directory(directory) => {
                 Some((format!("{}/", directory.path.strip_prefix("/srv/landfall/acme/app/")?), String::new()))
@@ -110,6 +110,12 @@ fn compose_files_mean_what_their_authors_meant() {
     let files = sent(helpdesk, &[("desk.env", "A=1\n")], "service = \"web\"\n").unwrap();
     let ours = file(&files, "compose.landfall.yaml");
     assert_eq!(ours.matches("restart:").count(), 1, "{ours}");
+    // What an env file holds is on no screen; a file that is only extended brings no service of its own.
+    let based = "services: {web: {extends: {file: base.yaml, service: base}, env_file: desk.env}}\n";
+    let base = "services: {base: {image: \"x/desk:1\"}, other: {command: x}}\n";
+    let files = sent(based, &[("desk.env", "A=hunter2\n"), ("base.yaml", base)], "").unwrap();
+    assert!(!file(&files, "compose.landfall.yaml").contains("other"), "{files:?}");
+    assert!(file(&files, "desk.env").starts_with("(not shown; SHA-256 "), "{files:?}");
     assert!(ours.find("restart:") > ours.find("  web:") || ours.find("  worker:") > ours.find("restart:"), "{ours}");
     for never in ["mem_limit", "cap_drop"] {
         assert!(!ours.contains(never), "what the author left open stays open: {ours}");
@@ -220,6 +226,28 @@ fn what_would_mean_something_else_on_the_server_is_refused_with_the_way_out() {
             web("networks: {out: {driver: macvlan}}\n"),
             "",
             &["allow = [\"outer-network\"]"],
+        ),
+        ("a way around", web("    volumes: [\"/srv/../etc//:/x\"]\n"), "", &["allow = [\"host-files\"]"]),
+        (
+            "a volume that is a folder",
+            web("    volumes: [d:/x]\nvolumes: {d: {driver_opts: {type: none, o: bind, device: /root}}}\n"),
+            "",
+            &["allow = [\"host-files\"]"],
+        ),
+        (
+            "a secret of the server",
+            web("    secrets: [s]\nsecrets: {s: {file: /etc/shadow}}\n"),
+            "",
+            &["the server's file /etc/shadow", "allow = [\"host-files\"]"],
+        ),
+        ("an environment of the server", web("    env_file: /root/.env\n"), "", &["allow = [\"host-files\"]"]),
+        ("Docker by another word", web("    use_api_socket: true\n"), "", &["allow = [\"docker-socket\"]"]),
+        ("a hook", web("    post_start: [{command: x, privileged: true}]\n"), "", &["allow = [\"privileged\"]"]),
+        (
+            "capabilities from a secret",
+            web("    cap_add: [\"${CAP}\"]\n"),
+            "[step.env]\nCAP = { secret = \"cap\" }\n",
+            &["`cap_add` is filled from a secret"],
         ),
         ("a key twice", web("    image: y:1\n"), "", &["not a compose file", "twice"]),
         ("a build", "services: {web: {build: .}}\n".into(), "", &["has `build`", "build the image elsewhere"]),

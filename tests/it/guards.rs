@@ -99,7 +99,7 @@ fn sudoers(text: &str, check: bool) -> Spec {
     let words = ["visudo", "--check", "--file", "{}"].map(str::to_owned);
     let check = check.then(|| Check { run: words.into(), user: "root" });
     let path = "/etc/sudoers.d/zz-broken".to_owned();
-    Spec::File(File { path, content: text.into(), owner: root(), mode: 0o440, check })
+    Spec::File(File { path, content: text.into(), owner: root(), mode: 0o440, check, hidden: false })
 }
 
 /// What decides who gets in, in words that can be compared.

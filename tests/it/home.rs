@@ -107,3 +107,21 @@ fn a_clock_that_goes_back_hides_no_run() {
     assert_eq!(listed.lines().count(), 2, "{listed}");
     assert!(listed.contains("20990101T000000.000Z") && listed.contains("cut off"), "{listed}");
 }
+
+#[test]
+fn a_run_of_the_future_is_the_last_one_only_until_the_next() {
+    use landfall::cupboard::journal;
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("acme/runs");
+    std::fs::create_dir_all(&runs).unwrap();
+    // One from before there was an order, one while the clock was a day ahead, and one after it was put right.
+    let (old, ahead) = ("20260101T000000.000Z", "29991231T235959.000Z");
+    for run in [old, ahead] {
+        std::fs::write(runs.join(format!("{run}.jsonl")), "").unwrap();
+    }
+    std::fs::write(folder.path().join("acme/order"), format!("{ahead}\n")).unwrap();
+    let name = landfall::model::name::Name::parse("acme").unwrap();
+    let now = journal::Journal::begin(folder.path(), &name).unwrap().run().to_owned();
+    let order: Vec<String> = journal::runs(folder.path(), Some("acme")).into_iter().map(|run| run.run).collect();
+    assert_eq!(order, [old, ahead, &now]);
+}

@@ -210,7 +210,8 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
             run: ["sh", "-c", "cat \"$0\" >&2; grep -q good \"$0\"", "{}"].map(str::to_owned).into(),
             user: "root",
         };
-        let spec = File { path: "/etc/judged".into(), content, owner: root(), mode: 0o600, check: Some(check) };
+        let spec =
+            File { path: "/etc/judged".into(), content, owner: root(), mode: 0o600, check: Some(check), hidden: false };
         host.resource("file", "/etc/judged", Spec::File(spec))
     };
     let secret = || Value::Secret(Name::parse("pass").unwrap(), Quoting::Plain);

@@ -47,6 +47,56 @@ fn an_unknown_key() {
 }
 
 #[test]
+fn habits_of_other_formats_are_told_as_what_they_are_and_once() {
+    let app = |line: &str| format!("{HEAD}{SERVER}[[step]]\nuse = \"app\"\non = \"web\"\n{line}\n");
+    check(
+        &format!("{HEAD}{}", SERVER.replace("[[step]]", "[step]")),
+        "3:1",
+        6,
+        &["`[step]` makes one table", "`[[step]]`, in two brackets"],
+    );
+    check(&app("port: 3000"), "13:1", 10, &["TOML has `port = 3000`, not `port: 3000`"]);
+    check(&app("image = acme"), "13:9", 4, &["write image = \"acme\""]);
+    check(&app("image = \"a\"\nport = \"3000\""), "14:8", 6, &["take the quotes away: 3000"]);
+    for playbook in [app("port: 3000"), app("image = acme")] {
+        assert_eq!(refuse(&playbook).matches("error:").count(), 1, "one mistake, one problem");
+    }
+    // A mistake in a server is not told again at every place that uses it.
+    let said = refuse(&format!(
+        "{}[[step]]\nuse = \"dns\"\nprovider = \"cloudflare\"\nzone = \"acme.dev\"\nto = \"web\"\n",
+        format!("{HEAD}{SERVER}").replace("\"cx23\"", "{ cpu = -2, memory_gb = 4 }")
+    ));
+    assert_eq!(said.matches("error:").count(), 1, "{said}");
+}
+
+#[test]
+fn a_private_key_is_recognised_and_never_shown() {
+    let key = "-----BEGIN OPENSSH PRIVATE KEY-----\\nb3BlbnNzaC1rZXktdjEAAAAA\\n-----END OPENSSH PRIVATE KEY-----";
+    let playbook = format!("{HEAD}{SERVER}")
+        .replace("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFe3mLnDGSCzKtPjYyAW5SzFXGcJnCbVjtOzZTYyPTVn me", key);
+    let said = refuse(&playbook);
+    assert!(said.contains("this is the private half of a key") && !said.contains("b3Blbn"), "{said}");
+    let file = format!("{HEAD}{SERVER}").replace(
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFe3mLnDGSCzKtPjYyAW5SzFXGcJnCbVjtOzZTYyPTVn me",
+        "~/.ssh/id_ed25519.pub",
+    );
+    assert!(refuse(&file).contains("print it with `cat ~/.ssh/id_ed25519.pub`"));
+}
+
+#[test]
+fn nobody_is_led_to_destroy_by_a_typing_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = landfall(folder.path()).args(["deploy", "p.toml"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!said.contains("destroy"), "{said}");
+    let help = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status =
+        landfall(folder.path()).arg("--help").stdout(help).stderr(std::process::Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(1), "help that does not arrive is a failure");
+}
+
+#[test]
 fn a_wrong_type() {
     let app = format!("{HEAD}{SERVER}[[step]]\nuse = \"app\"\non = \"web\"\nimage = \"a\"\nport = \"three\"\n");
     check(&app, "14:8", 7, &["invalid type: string \"three\"", "expected: a whole number up to 65535"]);
@@ -130,7 +180,7 @@ fn references_to_hosts() {
 fn answers_that_do_not_fit_each_other() {
     let app = |lines: &str| format!("{HEAD}{SERVER}[[step]]\nuse = \"app\"\non = \"web\"\n{lines}\n");
     for (lines, words) in [
-        ("port = 1", "an app of nothing"),
+        ("port = 1", "an app needs `image`, `compose` or `static`"),
         ("image = \"a\"\nstatic = \"site\"", "`image` and `static` together"),
         ("image = \"a; rm -rf /\"", "bad image name"),
         ("image = \"a\"\nhost = \"a b\"\nport = 1", "bad host name"),

@@ -175,14 +175,12 @@ email = "me@acme.dev"
 
     (landfall) {
     	encode zstd gzip
-    	header {
-    		# Defaults: what the app says itself stays.
-    		?Strict-Transport-Security "max-age=63072000"
-    		?X-Content-Type-Options nosniff
-    		?Referrer-Policy strict-origin-when-cross-origin
-    		?X-Frame-Options SAMEORIGIN
-    		-Server
-    	}
+    	# Defaults: what the app says itself stays. Each stands alone: those of one block are only set where none of them is.
+    	header ?Strict-Transport-Security "max-age=63072000"
+    	header ?X-Content-Type-Options nosniff
+    	header ?Referrer-Policy strict-origin-when-cross-origin
+    	header ?X-Frame-Options SAMEORIGIN
+    	header -Server
     }
 
     app.acme.dev {
@@ -284,6 +282,38 @@ fn containers_are_limited_unless_somebody_says_otherwise() {
     );
     assert!(!loose.contains("mem_limit") && !loose.contains("cap_add"), "{loose}");
     assert!(loose.contains("read_only: true") && loose.contains("- /tmp"), "{loose}");
+}
+
+#[test]
+fn what_somebody_should_know_is_told_before_anything_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let compose = "services:\n  web: {image: a, volumes: ['/var/run/docker.sock:/x']}\n  db: {image: 'postgres:17', volumes: ['data:/var/lib/postgresql/data']}\nvolumes: {data: }\n";
+    std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+    let steps = "[[step]]\nuse = \"app\"\non = \"web\"\ncompose = \"compose.yaml\"\nservice = \"web\"\nport = 3000\nhost = \"app.other.dev\"\nallow = [\"docker-socket\"]\n\n\
+                 [step.env]\nSTRIPE = \"sk_live_abcdefgh\"\nAPP_PASSWORD = \"hunter2hunter2\"\nNEXT_PUBLIC_KEY = \"abcdefghij\"\nMODE = \"production\"\n\n\
+                 [[step]]\nuse = \"dns\"\nprovider = \"cloudflare\"\nzone = \"acme.dev\"\nto = \"web\"\n";
+    let loaded = check(&folder.path().join("p.toml"), &format!("{HEAD}{steps}")).unwrap_or_else(|_| panic!("refused"));
+    let notes = steps::notes(&loaded.playbook, &loaded.sources);
+    assert_eq!(notes.len(), 5, "{notes:#?}");
+    for words in [
+        "`app` may use docker-socket",
+        "STRIPE of `app` looks like a secret",
+        "APP_PASSWORD of `app` looks like a secret",
+        "`db` of `app` keeps a database in a volume",
+        "no zone of the playbook holds app.other.dev",
+    ] {
+        assert!(notes.iter().any(|note| note.contains(words)), "`{words}` is not in {notes:#?}");
+    }
+    assert!(!notes.iter().any(|note| note.contains("sk_live_") || note.contains("hunter2")), "no value is repeated");
+}
+
+#[test]
+fn a_database_of_version_18_keeps_its_data_where_its_image_takes_it() {
+    for (version, place) in [(17, "data:/var/lib/postgresql/data\n"), (18, "data:/var/lib/postgresql\n")] {
+        let step = format!("[[step]]\nuse = \"database\"\nprovider = \"host\"\non = \"web\"\nversion = {version}\n");
+        let file = content(&desired(&step, &Outputs::new()), "/srv/landfall/acme/database/compose.yaml");
+        assert!(file.contains(place), "{version}: {file}");
+    }
 }
 
 #[test]

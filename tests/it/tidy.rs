@@ -48,14 +48,49 @@ fn layers_know_only_what_they_may() {
             assert!(["main", "lib", "cli"].contains(&layer.as_str()), "{} belongs to no layer", path.display());
             continue;
         };
-        for word in fs::read_to_string(&path).unwrap().split("crate::").skip(1) {
-            let used: String = word.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            if !used.is_empty() && !allowed.contains(&used.as_str()) {
+        for used in layers_used(&fs::read_to_string(&path).unwrap()) {
+            if !allowed.contains(&used.as_str()) {
                 wrong.push(format!("{} uses crate::{used}", path.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What `text` uses of the crate: `crate::model::…`, and each of `crate::{model::{a, b}, steps}`.
+fn layers_used(text: &str) -> Vec<String> {
+    let name = |text: &str| text.trim_start().chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let mut used: Vec<String> = Vec::new();
+    for rest in text.split("crate::").skip(1) {
+        let Some(group) = rest.strip_prefix('{') else {
+            used.push(name(rest));
+            continue;
+        };
+        let (mut depth, mut begin) = (0, 0);
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' | ',' if depth == 0 => {
+                    used.push(name(&group[begin..at]));
+                    begin = at + 1;
+                    if c == '}' {
+                        break;
+                    }
+                }
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+    used.retain(|name| !name.is_empty() && name != "self");
+    used
+}
+
+#[test]
+fn imports_in_groups_are_seen() {
+    let text =
+        "use crate::{engine::{a, b::{c}}, self as x,\n    steps::check,\n};\nuse crate::model::{d};\n$crate::text::y";
+    assert_eq!(layers_used(text), ["engine", "steps", "model", "text"]);
 }
 
 #[test]

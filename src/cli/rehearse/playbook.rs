@@ -1,5 +1,6 @@
 //! The playbook as it is rehearsed: the same, but for what would need the world.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use std::path::Path;
@@ -10,7 +11,7 @@ use toml_edit::{Array, DocumentMut, value};
 
 use crate::model::failure::{Failure, Kind};
 use crate::model::name::Name;
-use crate::model::playbook::Playbook;
+use crate::model::playbook::{Entry, Playbook};
 use crate::model::system::System;
 use crate::model::value::Input;
 use crate::rehearsal::clouds::APIS;
@@ -174,6 +175,11 @@ pub(super) fn apis(playbook: &Playbook) -> Vec<&'static str> {
     }
     let mut named: Vec<String> =
         playbook.steps.iter().filter_map(|entry| Some(entry.answers::<Provider>().ok()?.provider.clone())).collect();
+    // A bucket at R2 is made through Cloudflare's API, whoever serves the names.
+    let is_r2 = |entry: &Entry| entry.answers::<BackupsAnswers>().is_ok_and(|backups| backups.to == BackupStore::R2);
+    if playbook.steps.iter().any(|entry| entry.kind == "backups" && is_r2(entry)) {
+        named.push("cloudflare".to_owned());
+    }
     named.sort();
     APIS.iter().copied().filter(|api| named.iter().any(|name| name == api)).collect()
 }
@@ -191,7 +197,9 @@ pub(super) fn organizations(playbook: &Playbook) -> Vec<String> {
 pub(super) fn domains(playbook: &Playbook) -> Vec<String> {
     let of_steps = playbook.steps.iter().filter(|entry| entry.kind == "dns");
     let of_steps = of_steps.filter_map(|entry| entry.answers::<DnsAnswers>().ok()?.zone.clone());
-    playbook.domain.clone().into_iter().chain(of_steps).collect()
+    let all: BTreeSet<String> =
+        playbook.domain.clone().into_iter().chain(of_steps).map(|name| name.to_lowercase()).collect();
+    all.into_iter().collect()
 }
 
 /// Do visitors of this server come through a proxy in front of it?

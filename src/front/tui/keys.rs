@@ -109,6 +109,8 @@ impl State {
             && run.purpose != Purpose::Replay
         {
             if run.progress.asked.is_some() && run.purpose != Purpose::Rehearsal {
+                run.progress.asked = None;
+                run.stopping = true;
                 self.orders.push(Order::Decline);
             } else if run.stopping {
                 self.quit = Some(STOPPED);

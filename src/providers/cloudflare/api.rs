@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method, take};
+use crate::doors::http::{Api, Call, MOST_PAGES, Method, take, too_many_pages};
 use crate::model::event::Report;
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -58,6 +58,9 @@ impl<'a> Cf<'a> {
         let per_page = if path.ends_with("/dns_records") { RECORDS_PER_PAGE } else { PER_PAGE };
         let mut entries = Vec::new();
         for page in 1.. {
+            if i64::from(page) > MOST_PAGES {
+                return Err(too_many_pages("cloudflare", path));
+            }
             let mut call = Call::new(Method::Get, path).query("page", page).query("per_page", per_page);
             call.query.extend(query.iter().cloned());
             let mut body = self.send(&call).await?;
@@ -203,9 +206,12 @@ fn denied(status: u16, body: &Value, method: Method, path: &str) -> Failure {
     let is_taken = |code: &i64| matches!(code, 81053 | 81054 | 81057 | 81058);
     match status {
         // An invalid token is told as 400 or 401 with one of these codes, a missing right as 403 or 10000.
-        _ if codes.iter().any(|code| matches!(code, 1000 | 6003 | 6111 | 9106))
-            || codes.contains(&9109) && status != 403 =>
-        {
+        // 9109 says three things, and only its words tell which.
+        _ if codes.contains(&9109) && texts.contains("from location") => Failure::new(Kind::Human, message)
+            .because(texts)
+            .hint("the token is only valid from other addresses: see its filter at https://dash.cloudflare.com/profile/api-tokens"),
+        _ if codes.contains(&9109) && texts.contains("Unauthorized") => lacks_right(texts, message, path, method),
+        _ if codes.iter().any(|code| matches!(code, 1000 | 6003 | 6111 | 9106 | 9109)) => {
             Failure::new(Kind::Human, "Cloudflare does not accept the token").because(texts).hint(API.make_token)
         }
         _ if codes.contains(&10042) => Failure::new(Kind::Human, message)
@@ -217,14 +223,8 @@ fn denied(status: u16, body: &Value, method: Method, path: &str) -> Failure {
         _ if codes.contains(&1116) => Failure::new(Kind::Human, message)
             .because(texts)
             .hint("a zone is a whole domain such as acme.dev: give that as `zone`, and the names below it as records"),
-        401 | 403 => Failure::new(Kind::Human, message).because(texts).hint(format!(
-            "the token lacks the right \"{}\": add it at https://dash.cloudflare.com/profile/api-tokens",
-            right_for(path, method)
-        )),
-        _ if codes.contains(&10000) => Failure::new(Kind::Human, message).because(texts).hint(format!(
-            "the token lacks the right \"{}\": add it at https://dash.cloudflare.com/profile/api-tokens",
-            right_for(path, method)
-        )),
+        401 | 403 => lacks_right(texts, message, path, method),
+        _ if codes.contains(&10000) => lacks_right(texts, message, path, method),
         _ if codes.iter().any(is_taken) => Failure::new(Kind::Conflict, message)
             .because(texts)
             .hint("a record of that name appeared while this run was under way: look at `landfall plan`"),
@@ -233,4 +233,11 @@ fn denied(status: u16, body: &Value, method: Method, path: &str) -> Failure {
             .hint("the same request would be refused again: change what the message names, then run the same command again"),
         _ => Failure::new(Kind::Failed, message).because(texts).hint("run the same command again"),
     }
+}
+
+fn lacks_right(texts: String, message: String, path: &str, method: Method) -> Failure {
+    Failure::new(Kind::Human, message).because(texts).hint(format!(
+        "the token lacks the right \"{}\": add it at https://dash.cloudflare.com/profile/api-tokens",
+        right_for(path, method)
+    ))
 }

@@ -118,6 +118,7 @@ async fn look_above(api: Cf<'_>, domain: &str) -> Result<(), Failure> {
 pub(super) async fn only_account(api: Cf<'_>, what: &str) -> Result<String, Failure> {
     let mut accounts: Vec<Owner> = match api.list("/accounts", &[]).await {
         Ok(accounts) => accounts,
+        Err(failure) if !failure.chain().iter().any(|line| line.contains("(1001)")) => return Err(failure),
         // A token that belongs to an account may not list them; its zones tell which it is.
         Err(failure) => {
             let zones: Vec<ZoneOwner> = api.list("/zones", &[]).await.unwrap_or_default();

@@ -114,7 +114,12 @@ pub(super) fn see(records: &[Entry], resource: &Resource, spec: &dns::Record) ->
     let strangers = || here.iter().filter(|entry| !entry.is_owned_by(&resource.owner));
     let own = own(&here, resource, spec);
     // Who says that the domain sends no mail, while mail comes in, cuts its owner off.
-    if spec.kind == "TXT" && spec.content.to_string() == "v=spf1 -all" && own.is_none() && !resource.adopt {
+    if spec.kind == "TXT"
+        && spec.name == spec.zone
+        && spec.content.to_string() == "v=spf1 -all"
+        && own.is_none()
+        && !resource.adopt
+    {
         let takes_mail = |entry: &&Entry| entry.kind == "MX" && entry.content().trim_end_matches('.') != "0 ";
         if let Some(mail) = records.iter().find(takes_mail) {
             return Observed::Foreign(format!(

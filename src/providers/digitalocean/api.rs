@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method, take};
+use crate::doors::http::{Api, Call, MOST_PAGES, Method, take, too_many_pages};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -52,6 +52,9 @@ impl<'a> Ocean<'a> {
     ) -> Result<Vec<T>, Failure> {
         let mut entries = Vec::new();
         for page in 1.. {
+            if page > MOST_PAGES {
+                return Err(too_many_pages("digitalocean", path));
+            }
             let mut call = Call::new(Method::Get, path).query("page", page).query("per_page", PER_PAGE);
             call.query.extend(query.iter().cloned());
             let mut body = self.send(&call).await?;
@@ -187,7 +190,9 @@ fn is_busy(failure: &Failure) -> bool {
 
 /// Is this the refusal of a size that is sold out?
 pub(super) fn is_sold_out(failure: &Failure) -> bool {
-    failure.chain().iter().any(|line| line.to_lowercase().contains("not available in"))
+    const WORDS: &[&str] =
+        &["not available in", "region is not available", "size is unavailable", "size is not available"];
+    failure.chain().iter().any(|line| WORDS.iter().any(|words| line.to_lowercase().contains(words)))
 }
 
 fn denied(status: u16, body: &Value, call: &Call) -> Failure {

@@ -231,7 +231,8 @@ pub(super) async fn delete_by_id(api: Ocean<'_>, kind: &str, id: &str) -> Result
         "firewall" => "firewalls",
         "volume" => "volumes",
         "reserved-ip" => "reserved_ips",
-        _ => "droplets",
+        "server" => "droplets",
+        other => return Err(Failure::new(Kind::Failed, format!("digitalocean has no `{other}` to delete"))),
     };
     api.delete(&format!("/{path}/{id}")).await
 }

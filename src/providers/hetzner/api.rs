@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method, take};
+use crate::doors::http::{Api, Call, MOST_PAGES, Method, take, too_many_pages};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -96,7 +96,8 @@ impl<'a> Hcloud<'a> {
             let list = take(&mut body, key);
             entries.extend(parse::<Vec<T>>(list, path)?);
             match body["meta"]["pagination"]["next_page"].as_i64() {
-                Some(next) if next > page => page = next,
+                Some(next) if next > page && next <= MOST_PAGES => page = next,
+                Some(next) if next > MOST_PAGES => return Err(too_many_pages("hetzner", path)),
                 _ => return Ok(entries),
             }
         }

@@ -205,7 +205,8 @@ pub(super) async fn delete_by_id(api: Hcloud<'_>, kind: &str, id: i64) -> Result
         "primary-ip" => "primary_ips",
         "firewall" => "firewalls",
         "volume" => "volumes",
-        _ => "servers",
+        "server" => "servers",
+        other => return Err(Failure::new(Kind::Failed, format!("hetzner has no `{other}` to delete"))),
     };
     let answer = api.delete(&format!("/{path}/{id}")).await?;
     api.settle(&[answer]).await

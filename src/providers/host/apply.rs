@@ -33,7 +33,7 @@ pub(super) fn script(
     out.line(format!("mark={mark} marks={MARKS} made={MADE} stop={} guard={GUARD} window={window}", stop_file(mark)));
     out.line(FUNCTIONS);
     out.line(GUARD_FUNCTIONS);
-    let token = |index: usize| format!("{}-{index}", mark.trim_end_matches(':'));
+    let token = |index: usize| token(mark, index);
 
     let is_install =
         |change: &ReadyChange| matches!(change.resource.spec, Spec::Package(_)) && change.verb == Verb::Create;
@@ -120,6 +120,11 @@ fn takes_over(change: &ReadyChange) -> bool {
         }
         _ => false,
     }
+}
+
+/// What the guarded change of this index asks to be proved with: the end of a file's name.
+pub(super) fn token(mark: &str, index: usize) -> String {
+    format!("{}-{index}", mark.trim_end_matches(':'))
 }
 
 /// A line of the answer, apart from the facts.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method, take};
+use crate::doors::http::{Api, Call, MOST_PAGES, Method, take, too_many_pages};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -48,6 +48,7 @@ impl<'a> NeonApi<'a> {
     ) -> Result<Vec<T>, Failure> {
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
+        let mut pages = 0;
         loop {
             let mut call = Call::new(Method::Get, "/projects").query("limit", PER_PAGE).query("search", search);
             if let Some(organization) = organization {
@@ -63,6 +64,10 @@ impl<'a> NeonApi<'a> {
             cursor = body["pagination"]["cursor"].as_str().map(str::to_owned);
             if length < PER_PAGE || cursor.is_none() {
                 return Ok(all);
+            }
+            pages += 1;
+            if pages > MOST_PAGES {
+                return Err(too_many_pages("neon", "/projects"));
             }
         }
     }

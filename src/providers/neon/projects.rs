@@ -241,6 +241,7 @@ async fn carry_out(api: NeonApi<'_>, change: &ReadyChange) -> Result<(), Failure
         (Verb::Replace(_), Some(mine)) => {
             // Nothing is deleted that cannot be had again.
             check_region(api, &spec.region).await?;
+            prove_place(api, &spec.password)?;
             delete(api, mine, spec).await?;
             create(api, resource, spec).await
         }
@@ -257,7 +258,7 @@ async fn check_region(api: NeonApi<'_>, region: &str) -> Result<(), Failure> {
         offered["regions"].as_array().into_iter().flatten().filter_map(|region| region["region_id"].as_str()).collect();
     match ids.contains(&region) {
         true => Ok(()),
-        false => Err(Failure::new(Kind::Failed, format!("neon has no region `{region}`"))
+        false => Err(Failure::new(Kind::Playbook, format!("neon has no region `{region}`"))
             .hint(format!("there are {}; nothing was done", ids.join(", ")))),
     }
 }
@@ -271,7 +272,16 @@ fn forget(api: NeonApi<'_>, spec: &Project) -> Result<(), Failure> {
     api.doors.keys.remove(&spec.password)
 }
 
+/// Proves that a secret can be kept, before anything is made that gives one: a project costs money, and its password is only
+/// told once.
+fn prove_place(api: NeonApi<'_>, password: &Name) -> Result<(), Failure> {
+    let Some(trial) = Name::parse(&format!("{password}-trial")) else { return Ok(()) };
+    api.doors.keys.put(&trial, Secret::new("trial".to_owned()))?;
+    api.doors.keys.remove(&trial)
+}
+
 async fn create(api: NeonApi<'_>, resource: &Resource, spec: &Project) -> Result<(), Failure> {
+    prove_place(api, &spec.password)?;
     let mut project = json!({
         "name": resource.cloud_name(),
         "region_id": spec.region,

@@ -97,7 +97,7 @@ pub(super) async fn check_region(api: Supa<'_>, organization: &str, region: &str
         .collect();
     match codes.contains(&region) {
         true => Ok(()),
-        false => Err(Failure::new(Kind::Failed, format!("supabase has no region `{region}`"))
+        false => Err(Failure::new(Kind::Playbook, format!("supabase has no region `{region}`"))
             .hint(format!("there are {}; nothing was done", codes.join(", ")))),
     }
 }

@@ -80,7 +80,8 @@ impl Project {
             cluster: None,
             region: region.to_owned(),
             size,
-            created: made_up::now(),
+            // To the microsecond, as the real one tells it.
+            created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
             born: Instant::now(),
             pace,
             busy: None,

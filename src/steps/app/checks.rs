@@ -1,6 +1,6 @@
 //! Is an app one that can be carried out? By itself, and among the other steps of its server.
 
-use crate::model::name::{Name, is_host_name};
+use crate::model::name::{Name, in_ascii, is_host_name};
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
 use crate::model::value::Input;
@@ -17,7 +17,7 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
         [_] => {}
         [] => {
             return Err(
-                Problem::new(entry.at.clone(), "an app of nothing").expected("one of `image`, `compose` or `static`")
+                Problem::new(entry.at.clone(), "an app needs `image`, `compose` or `static`").expected("one of them")
             );
         }
         [_, second, ..] => {
@@ -114,8 +114,7 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
     if let Some(host) = &answers.host
         && !is_host_name(host)
     {
-        return Err(Problem::new(entry.place_of("host"), format!("bad host name `{host}`"))
-            .expected("a name such as \"app.acme.dev\""));
+        return Err(bad_host(entry, host));
     }
     if let Some(health) = &answers.health
         && !is_health_path(health)
@@ -128,6 +127,13 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
             return Err(Problem::new(entry.place_of(&format!("env.{variable}")), "a NUL in an environment variable")
                 .expected("text without NUL: no program could read it"));
         }
+        if answers.compose.is_some() && (variable.starts_with("COMPOSE_") || variable.starts_with("DOCKER_")) {
+            return Err(Problem::new(
+                entry.place_of(&format!("env.{variable}")),
+                format!("`{variable}` would steer Compose itself"),
+            )
+            .expected("a name of your own"));
+        }
         let legal = variable.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !legal {
@@ -139,6 +145,20 @@ pub(super) fn by_itself(entry: &Entry, answers: &AppAnswers) -> Result<(), Probl
         }
     }
     Ok(())
+}
+
+/// What is wrong with a host name, where that can be told.
+fn bad_host(entry: &Entry, host: &str) -> Problem {
+    let problem = Problem::new(entry.place_of("host"), format!("bad host name `{host}`"));
+    let bare = host.trim_start_matches("https://").trim_start_matches("http://");
+    let bare = bare.split(['/', ':', '?']).next().unwrap_or_default().trim_end_matches('.');
+    if let Some(ascii) = in_ascii(bare) {
+        return problem.expected(format!("the same in ASCII: \"{ascii}\""));
+    }
+    match bare != host && is_host_name(bare) {
+        true => problem.expected(format!("the name alone: \"{bare}\"")),
+        false => problem.expected("a name such as \"app.acme.dev\""),
+    }
 }
 
 /// Names of capabilities(7), as of Linux 6.12, and `ALL` for all of them.

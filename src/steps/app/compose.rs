@@ -16,6 +16,28 @@ use crate::steps::Site;
 use crate::steps::app::AppAnswers;
 use interpolate::HIDDEN;
 
+/// Images of databases, by the last part of their names.
+const DATABASES: &[&str] = &[
+    "postgres",
+    "postgresql",
+    "postgis",
+    "pgvector",
+    "timescaledb",
+    "mysql",
+    "mariadb",
+    "percona",
+    "mongo",
+    "mongodb",
+    "redis",
+    "valkey",
+    "keydb",
+    "clickhouse",
+    "elasticsearch",
+    "opensearch",
+    "couchdb",
+    "influxdb",
+];
+
 /// A compose file with its variables filled in.
 #[derive(Debug)]
 pub(super) struct ComposeFile {
@@ -105,6 +127,17 @@ impl ComposeFile {
         let image =
             |(name, service): (&String, &Value)| Some((name.clone(), service.get("image")?.as_str()?.to_owned()));
         self.services.iter().filter_map(image).collect()
+    }
+
+    /// The services that keep a database of their own in a volume or folder.
+    pub(super) fn databases(&self) -> Vec<&str> {
+        let kept = |(_, service): &(&String, &Value)| {
+            let image = service.get("image").and_then(Value::as_str).unwrap_or_default();
+            let name_of = image.rsplit('/').next().unwrap_or_default().split([':', '@']).next().unwrap_or_default();
+            let has_data = service.get("volumes").and_then(Value::as_array).is_some_and(|volumes| !volumes.is_empty());
+            has_data && DATABASES.iter().any(|known| name_of == *known || name_of.starts_with(&format!("{known}-")))
+        };
+        self.services.iter().filter(kept).map(|(name, _)| name.as_str()).collect()
     }
 
     /// Can every service run on the server: does each have an image that can be pulled?

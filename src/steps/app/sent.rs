@@ -6,7 +6,7 @@ use crate::model::machine::{Directory, HostAt, digest};
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
-use crate::steps::app::compose::beside::{Beside, gather, join};
+use crate::steps::app::compose::beside::{Beside, Role, gather, join};
 use crate::steps::app::{AppAnswers, file_resource, root};
 use crate::steps::{Site, Source, Sources, Wanted};
 
@@ -46,18 +46,26 @@ pub(super) fn files(
 ) -> Result<Sent, Problem> {
     let mut sent = Sent::default();
     let at_home = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let add = |sent: &mut Sent, name: &str, bytes: &[u8], target: &str| -> Result<(), Problem> {
+    let add = |sent: &mut Sent, name: &str, bytes: &[u8], target: &str, role: Role| -> Result<(), Problem> {
         let text = std::str::from_utf8(bytes).map_err(|_not_text| {
             Problem::new(0..0, format!("`{name}` beside it is not text"))
                 .hint("put it into an image, or into a volume: only text is sent beside a compose file")
         })?;
         // What begins like a program is one.
-        let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
-        sent.resources.push(file_resource(site, host, target, text.into(), mode));
+        let mode = match (role, text.starts_with("#!")) {
+            (Role::Environment, _) => 0o600,
+            (_, true) => 0o755,
+            (_, false) => 0o644,
+        };
+        let mut resource = file_resource(site, host, target, text.into(), mode);
+        if let Spec::File(file) = &mut resource.spec {
+            file.hidden = matches!(role, Role::Environment | Role::Secret);
+        }
+        sent.resources.push(resource);
         Ok(())
     };
     if let Some(Source::File(bytes)) = site.sources.get(path) {
-        add(&mut sent, path, bytes, &format!("{folder}/compose.yaml"))?;
+        add(&mut sent, path, bytes, &format!("{folder}/compose.yaml"), Role::Included)?;
     }
     let mut read: BTreeMap<String, String> = BTreeMap::new();
     for one in beside {
@@ -96,7 +104,7 @@ pub(super) fn files(
             }
         }
         for (name, bytes, target) in files {
-            add(&mut sent, &name, bytes, &target)?;
+            add(&mut sent, &name, bytes, &target, one.role)?;
             for service in &one.services {
                 read.entry(service.clone()).or_default().extend([target.as_str(), " ", &digest(bytes), "\n"]);
             }

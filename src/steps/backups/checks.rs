@@ -65,7 +65,14 @@ pub(super) fn by_itself(entry: &Entry, answers: &BackupsAnswers) -> Result<(), P
         _ => {}
     }
     if let Some(endpoint) = &answers.endpoint {
-        let rest = endpoint.strip_prefix("https://").or(endpoint.strip_prefix("http://")).unwrap_or_default();
+        // In the open only to this very network: what is stored is encrypted, but what is signed could be replayed.
+        let private = |rest: &str| {
+            let host = rest.trim_end_matches('/').rsplit_once(':').map_or(rest.trim_end_matches('/'), |(host, _)| host);
+            let address = host.parse::<std::net::Ipv4Addr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback() || address.is_private())
+        };
+        let rest = endpoint.strip_prefix("https://").or(endpoint.strip_prefix("http://").filter(|rest| private(rest)));
+        let rest = rest.unwrap_or_default();
         if !is_word(rest.trim_end_matches('/'), "-.:") {
             return bad("endpoint", endpoint, "an address such as \"https://s3.example.org\"");
         }

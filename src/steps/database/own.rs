@@ -31,6 +31,15 @@ pub(crate) fn image_on_host(answers: &DatabaseAnswers) -> Option<String> {
     (answers.provider == DatabaseProvider::Host).then(|| image(answers))
 }
 
+/// Where its image keeps data. From version 18 on it refuses to start with a volume at the old place
+/// (github.com/docker-library/postgres/pull/1259).
+fn mount(answers: &DatabaseAnswers) -> &'static str {
+    match answers.version.unwrap_or(VERSION) {
+        ..18 => "/var/lib/postgresql/data",
+        18.. => "/var/lib/postgresql",
+    }
+}
+
 fn image(answers: &DatabaseAnswers) -> String {
     format!("postgres:{}", answers.version.unwrap_or(VERSION))
 }
@@ -48,13 +57,13 @@ pub(super) fn container(site: &Site<'_>, answers: &DatabaseAnswers, password: Na
     let root = || ("root".to_owned(), "root".to_owned());
     let project = format!("{}_{}", site.playbook.name, site.entry.id);
     let context = context! {
-        project => &project, image => image(answers), host => site.entry.id.as_str(), database => DATABASE,
+        mount => mount(answers), project => &project, image => image(answers), host => site.entry.id.as_str(), database => DATABASE,
     };
     let content =
         render("compose.yaml", include_str!("../../../templates/compose.postgres.yaml"), context, Held::default())
             .map_err(|e| Problem::new(site.entry.at.clone(), format!("cannot write compose.yaml: {e}")))?;
     let file = |path: String, content: Value, mode: u32| {
-        let spec = File { path: path.clone(), content, owner: root(), mode, check: None };
+        let spec = File { path: path.clone(), content, owner: root(), mode, check: None, hidden: false };
         site.on_host(&host, "file", path, Spec::File(spec))
     };
     let directory = Directory { path: folder.clone(), owner: root(), mode: 0o755, tree: None };

@@ -34,6 +34,7 @@ pub(super) fn ask_file(spec: &File, keys: &dyn Keys, questions: &mut Questions) 
     // What holds secrets, or may have held some, is never sent home to be shown.
     if let Some(bytes) = bytes_of(&spec.content, keys)?
         && !spec.content.is_secret()
+        && !spec.hidden
         && spec.mode & 0o004 != 0
     {
         questions.texts.insert(spec.path.clone(), digest(&bytes));
@@ -46,7 +47,8 @@ pub(super) fn read_file(spec: &File, keys: &dyn Keys, facts: &Facts) -> Result<O
     let sum = facts.sums.get(&spec.path);
     let wanted = bytes_of(&spec.content, keys)?.map(|bytes| digest(&bytes));
     let content = match (sum, facts.texts.get(&spec.path).map(|bytes| std::str::from_utf8(bytes))) {
-        (Some(sum), _) if wanted.as_ref() == Some(sum) => spec.content.clone(),
+        (Some(sum), _) if wanted.as_ref() == Some(sum) => spec.shown(),
+        (Some(sum), _) if spec.hidden => format!("(not shown; SHA-256 {sum})").into(),
         (Some(_), _) if spec.content.is_secret() => "(differs; it holds secrets, so it is not shown)".into(),
         // A secret may stand in it that the playbook no longer names.
         (Some(_), _) if !stat.is_public() => {

@@ -18,10 +18,31 @@ pub(in crate::steps::app) struct Beside {
     pub path: String,
     /// May it be missing? Then it is a folder for data, which the server makes.
     pub optional: bool,
-    /// Is it another compose file?
-    pub is_compose: bool,
+    /// What it is for.
+    pub role: Role,
     /// The services that read it, so that they take up what changes in it.
     pub services: BTreeSet<String>,
+}
+
+/// What something beside a compose file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::steps::app) enum Role {
+    /// A service or a config reads it.
+    Read,
+    /// Environment variables: Compose reads it, and nobody else.
+    Environment,
+    /// A secret: the service reads it.
+    Secret,
+    /// A compose file whose services are services of ours.
+    Included,
+    /// A compose file of which services take what they are based on.
+    Extended,
+}
+
+impl Role {
+    fn is_compose(self) -> bool {
+        matches!(self, Role::Included | Role::Extended)
+    }
 }
 
 /// Where a bind mount comes from, and whether it is read only; no source where it is a volume.
@@ -70,20 +91,26 @@ impl ComposeFile {
     /// Everything the file names beside itself, by path.
     fn named(&self) -> Result<Vec<Beside>, Problem> {
         let mut all: BTreeMap<String, Beside> = BTreeMap::new();
-        let mut add = |path: &str, optional: bool, is_compose: bool, service: Option<&String>| -> Result<(), Problem> {
+        let mut add = |path: &str, optional: bool, role: Role, service: Option<&String>| -> Result<(), Problem> {
             if path.contains(HIDDEN) {
                 return Err(problem("a path is filled from a secret or an output")
                     .expected("a path that is known before anything is sent"));
             }
-            let Some(path) = below(path)? else { return Ok(()) };
+            let Some(path) = below(path)? else {
+                return match role.is_compose() {
+                    true => Err(problem(format!("`{path}` is another compose file somewhere else"))
+                        .expected("one beside this compose file")),
+                    false => Ok(()),
+                };
+            };
             if path.is_empty() {
                 return Err(problem("the compose file's whole folder is mounted")
                     .hint("mount the files and folders that are needed, each by its name"));
             }
-            let beside = Beside { path: path.clone(), optional, is_compose, services: BTreeSet::new() };
+            let beside = Beside { path: path.clone(), optional, role, services: BTreeSet::new() };
             let beside = all.entry(path).or_insert(beside);
             beside.optional &= optional;
-            beside.is_compose |= is_compose;
+            beside.role = beside.role.max(role);
             beside.services.extend(service.cloned());
             Ok(())
         };
@@ -98,7 +125,7 @@ impl ComposeFile {
                     // A name with an ending, or what is only read, must be there; anything else may be a folder for data.
                     let has_ending =
                         source.rsplit('/').next().is_some_and(|name| name.trim_start_matches('.').contains('.'));
-                    add(&source, !has_ending && !read_only, false, Some(name))?;
+                    add(&source, !has_ending && !read_only, Role::Read, Some(name))?;
                 }
             }
             for file in list("env_file").iter().chain(&list("label_file")) {
@@ -109,10 +136,10 @@ impl ComposeFile {
                         other.get("required") != Some(&Value::Bool(false)),
                     ),
                 };
-                add(path, !required, false, Some(name))?;
+                add(path, !required, Role::Environment, Some(name))?;
             }
             if let Some(path) = service.get("extends").and_then(|extends| extends.get("file")).and_then(Value::as_str) {
-                add(path, false, true, Some(name))?;
+                add(path, false, Role::Extended, Some(name))?;
             }
         }
         for kind in ["configs", "secrets"] {
@@ -124,9 +151,10 @@ impl ComposeFile {
                     .filter(|(_, service)| uses(service, kind, name))
                     .map(|(name, _)| name)
                     .collect();
-                add(path, false, false, None)?;
+                let role = if kind == "secrets" { Role::Secret } else { Role::Read };
+                add(path, false, role, None)?;
                 for user in users {
-                    add(path, false, false, Some(user))?;
+                    add(path, false, role, Some(user))?;
                 }
             }
         }
@@ -136,7 +164,7 @@ impl ComposeFile {
             Some(other) => vec![other.clone()],
         } {
             match &include {
-                Value::String(path) => add(path, false, true, None)?,
+                Value::String(path) => add(path, false, Role::Included, None)?,
                 _ => {
                     return Err(problem("an `include` with more than a path")
                         .expected("the path of a compose file in the same folder"));
@@ -174,7 +202,9 @@ pub(in crate::steps::app) fn gather(
     let mut whole = ComposeFile::read(text, answers)?;
     let mut named = whole.named()?;
     let mut seen = BTreeSet::new();
-    while let Some(other) = named.iter().find(|beside| beside.is_compose && !seen.contains(&beside.path)).cloned() {
+    while let Some(other) =
+        named.iter().find(|beside| beside.role.is_compose() && !seen.contains(&beside.path)).cloned()
+    {
         seen.insert(other.path.clone());
         if other.path.contains('/') {
             return Err(problem(format!("`{}` is another compose file in another folder", other.path))
@@ -182,14 +212,21 @@ pub(in crate::steps::app) fn gather(
         }
         let Some(text) = text_of(&join(folder, &other.path)) else { continue };
         let read = ComposeFile::read(text?, answers)?;
+        read.check_rights(&answers.allow)?;
         for beside in read.named()? {
             match named.iter_mut().find(|known| known.path == beside.path) {
                 Some(known) => known.services.extend(beside.services),
                 None => named.push(beside),
             }
         }
-        for (name, service) in read.services {
-            whole.services.entry(name).or_insert(service);
+        // Of a file that is only extended nothing runs by itself.
+        if other.role == Role::Included {
+            for (name, service) in read.services {
+                if whole.services.insert(name.clone(), service).is_some() {
+                    return Err(problem(format!("`{}` has a service `{name}`, too", other.path))
+                        .expected("each service in one of the files"));
+                }
+            }
         }
     }
     Ok((whole, named))

@@ -12,6 +12,16 @@ pub(super) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 /// `text` with its variables filled in. An error says what is wrong: a variable that nothing sets, the author's own message
 /// of a `:?`, or a form that Compose would not read either.
 pub(super) fn interpolate(text: &str, lookup: &Lookup<'_>) -> Result<String, String> {
+    within(text, lookup, 0)
+}
+
+/// How deep variables may stand in each other's defaults.
+const DEEPEST: usize = 16;
+
+fn within(text: &str, lookup: &Lookup<'_>, depth: usize) -> Result<String, String> {
+    if depth > DEEPEST {
+        return Err(format!("variables stand in each other more than {DEEPEST} deep"));
+    }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -22,7 +32,7 @@ pub(super) fn interpolate(text: &str, lookup: &Lookup<'_>) -> Result<String, Str
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
             let end = closing(after).ok_or_else(|| format!("`${{{}` has no closing brace", head(after)))?;
-            out.push_str(&braced(&after[..end], lookup)?);
+            out.push_str(&braced(&after[..end], lookup, depth + 1)?);
             rest = &after[end + 1..];
         } else {
             let name = name_at(rest);
@@ -89,7 +99,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// What stands between the braces: a name, and what to do when it is set, unset or empty.
-fn braced(inside: &str, lookup: &Lookup<'_>) -> Result<String, String> {
+fn braced(inside: &str, lookup: &Lookup<'_>, depth: usize) -> Result<String, String> {
     let name = name_at(inside);
     if name.is_empty() {
         return Err(format!("`${{{}}}` names no variable", head(inside)));
@@ -103,9 +113,9 @@ fn braced(inside: &str, lookup: &Lookup<'_>) -> Result<String, String> {
     };
     match (rest.chars().next(), rest.get(1..).unwrap_or_default()) {
         (None, _) => value.ok_or_else(|| unset(name)),
-        (Some('-'), default) => counts.map_or_else(|| interpolate(default, lookup), Ok),
-        (Some('+'), other) => counts.map_or_else(|| Ok(String::new()), |_| interpolate(other, lookup)),
-        (Some('?'), why) => counts.ok_or_else(|| match interpolate(why, lookup) {
+        (Some('-'), default) => counts.map_or_else(|| within(default, lookup, depth), Ok),
+        (Some('+'), other) => counts.map_or_else(|| Ok(String::new()), |_| within(other, lookup, depth)),
+        (Some('?'), why) => counts.ok_or_else(|| match within(why, lookup, depth) {
             Ok(why) if !why.is_empty() => format!("`${{{name}}}` has no value: {why}"),
             _ => unset(name),
         }),

@@ -33,7 +33,7 @@ pub enum Right {
 }
 
 impl Right {
-    fn as_str(self) -> &'static str {
+    pub(in crate::steps::app) fn as_str(self) -> &'static str {
         match self {
             Right::Privileged => "privileged",
             Right::HostNetwork => "host-network",
@@ -73,14 +73,45 @@ pub(in crate::steps::app) fn is_strong(capability: &str) -> bool {
 }
 
 /// Folders of a system, which are not for containers; what lies deeper in the second list is.
-const SYSTEM: &[&str] = &["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr"];
+const SYSTEM: &[&str] = &[
+    "/srv/landfall",
+    "/var/lib/landfall",
+    "/var/lib/caddy",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/root",
+    "/sbin",
+    "/sys",
+    "/usr",
+];
 const ABOVE: &[&str] =
     &["/", "/home", "/opt", "/run", "/srv", "/var", "/var/lib", "/var/lib/docker", "/var/log", "/var/run"];
 /// What many images are given to tell the time, read only.
 const HARMLESS: &[&str] = &["/etc/localtime", "/etc/timezone", "/usr/share/zoneinfo"];
 
+/// An absolute path without dots and doubled slashes; anything else as it is.
+fn plain(path: &str) -> String {
+    if !path.starts_with('/') {
+        return path.to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        match part {
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 fn rights_of_mount(source: &str, read_only: bool) -> Option<Right> {
-    let source = if source.len() > 1 { source.trim_end_matches('/') } else { source };
+    let source = plain(source);
+    let source = source.as_str();
     if source.ends_with("docker.sock") || source.ends_with("containerd.sock") || source.ends_with("podman.sock") {
         return Some(Right::DockerSocket);
     }
@@ -114,6 +145,15 @@ fn asked(spec: &Value) -> Result<Vec<(Right, String)>, String> {
             return Err(key.to_owned());
         }
     }
+    let hooks = ["post_start", "pre_stop"].into_iter().filter_map(|key| spec.get(key)?.as_array()).flatten();
+    if spec.get("provider").is_some()
+        || hooks.into_iter().any(|hook| hook.get("privileged").is_some_and(|on| *on != false))
+    {
+        all.push((Right::Privileged, "a hook or a provider that runs with every right".to_owned()));
+    }
+    if is_on("use_api_socket") {
+        all.push((Right::DockerSocket, "use_api_socket: true".to_owned()));
+    }
     if is_on("privileged") {
         all.push((Right::Privileged, "privileged: true".to_owned()));
     }
@@ -126,6 +166,19 @@ fn asked(spec: &Value) -> Result<Vec<(Right, String)>, String> {
         }
     }
     let list = |key: &str| spec.get(key).and_then(Value::as_array).into_iter().flatten();
+    for key in ["cap_add", "devices", "security_opt"] {
+        if list(key).any(|value| value.to_string().contains(HIDDEN)) {
+            return Err(key.to_owned());
+        }
+    }
+    for file in
+        spec.get("env_file").into_iter().flat_map(|files| files.as_array().cloned().unwrap_or(vec![files.clone()]))
+    {
+        let path = file.as_str().or(file.get("path").and_then(Value::as_str)).unwrap_or_default();
+        if let Some(right) = rights_of_mount(path, true).filter(|_| path.starts_with('/')) {
+            all.push((right, format!("the file {path}")));
+        }
+    }
     for capability in list("cap_add").filter_map(Value::as_str).filter(|capability| is_strong(capability)) {
         all.push((Right::Capabilities, format!("cap_add: {capability}")));
     }
@@ -179,10 +232,24 @@ impl ComposeFile {
         }
         for (name, volume) in self.table("volumes") {
             let option = |key: &str| volume.get("driver_opts").and_then(|o| o.get(key)).and_then(Value::as_str);
+            if option("device").is_some_and(|device| device.contains(HIDDEN)) {
+                return Err(problem(format!("the volume `{name}` is filled from a secret or an output"))
+                    .expected("a value that can be judged before it is on the server"));
+            }
             if let Some(device) = option("device")
                 && let Some(right) = rights_of_mount(device, false).filter(|right| !allowed.contains(right))
             {
                 return Err(refused(format!("the volume `{name}` is {device} of the server"), right));
+            }
+        }
+        for kind in ["configs", "secrets"] {
+            for (name, spec) in self.table(kind) {
+                let Some(path) = spec.get("file").and_then(Value::as_str).filter(|path| path.starts_with('/')) else {
+                    continue;
+                };
+                if let Some(right) = rights_of_mount(path, true).filter(|right| !allowed.contains(right)) {
+                    return Err(refused(format!("`{kind}.{name}` is the server's file {path}"), right));
+                }
             }
         }
         Ok(())
