@@ -93,7 +93,7 @@ impl Plain {
             }
             What::Note { text } => self.line(&format!("  note: {text}")),
             What::Probe { what, passed, saw } => {
-                self.incomplete |= [" kept", " lost", " left-out"].iter().any(|word| what.ends_with(word));
+                self.incomplete |= [" kept", " lost", " left-out", " beside"].iter().any(|word| what.ends_with(word));
                 let word = if *passed { style("ok").green() } else { style("NOT OK").red() };
                 self.line(&format!("  {word} {what}: {saw}"));
             }
@@ -129,9 +129,9 @@ impl Plain {
             ("rehearse", _) => "passed".to_owned(),
             ("backup", _) => "done".to_owned(),
             ("drill", _) => "the backup comes back".to_owned(),
-            ("recover", _) if self.incomplete => "done; what did not come back stands above".to_owned(),
+            ("recover", _) if self.incomplete => "done, as told above".to_owned(),
             ("recover", _) => "everything is back".to_owned(),
-            ("backups", _) => "listed".to_owned(),
+            ("list" | "accept", _) => "done".to_owned(),
             ("check", _) => "everything is as the playbook says".to_owned(),
             (_, 0) => "0 changes, everything is as wanted".to_owned(),
             (_, n) => format!("{} made", count(n, "change")),
