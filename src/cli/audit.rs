@@ -1,6 +1,5 @@
 //! `landfall audit`: the outside judges that are installed, and what they said before.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -140,10 +139,8 @@ async fn judge_sites(host: &HostAt, loaded: &Loaded, show: &mut Show<'_>) -> Res
     };
     for name in names {
         show.begin(&format!("testssl looks at {name}, which takes some minutes"));
-        let folder = tempfile::Builder::new()
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir()
-            .map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
+        let folder =
+            disk::temporary_folder().map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
         let file: PathBuf = folder.path().join("report.json");
         let address = host_id(host)?.address.to_string();
         programs::output(program.clone(), probes::testssl_arguments(&name, &address, &file.display().to_string()))

@@ -1,12 +1,12 @@
 //! `landfall ssh`: a session on a host whose key is known, without anybody's known_hosts.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::Settings;
 use crate::cli::go::{doors, refuse, runtime};
 use crate::cli::load::load;
+use crate::cupboard::disk;
 use crate::doors::identity::Identity;
 use crate::doors::programs;
 use crate::doors::ssh::{Guest, HostId};
@@ -36,8 +36,7 @@ pub fn login(settings: &Settings, path: &Path, step: Option<&str>, command: &[St
         Ok::<(HostId, Guest), Failure>((id, guest))
     })?;
     let cannot = |e: std::io::Error| Failure::new(Kind::Failed, "cannot write a file for the SSH client").because(e);
-    let folder =
-        tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir().map_err(cannot)?;
+    let folder = disk::temporary_folder().map_err(cannot)?;
     let known = folder.path().join("known_hosts");
     std::fs::write(&known, &guest.known_hosts).map_err(cannot)?;
     let key = match guest.identity {

@@ -4,7 +4,6 @@ mod disaster;
 mod playbook;
 
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,10 +145,8 @@ impl Stage {
             keep: false,
         };
         let clouds = Clouds::open(&apis, &ground).await.map_err(cannot_simulate)?;
-        let folder = tempfile::Builder::new()
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir()
-            .map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
+        let folder =
+            disk::temporary_folder().map_err(|e| Failure::new(Kind::Failed, "cannot make a folder").because(e))?;
 
         let text = disk::read_playbook(path)?;
         let key_file = folder.path().join("key");

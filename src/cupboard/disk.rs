@@ -159,6 +159,11 @@ pub fn write_in_place(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write(&real, bytes, Some(permissions))
 }
 
+/// A folder for a while that only its owner enters, whatever the umask says.
+pub fn temporary_folder() -> Result<tempfile::TempDir, std::io::Error> {
+    tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir()
+}
+
 /// Makes `folder` and what is missing above it, for its owner alone, whatever the umask says.
 pub fn make_private_folder(folder: &Path) -> Result<(), std::io::Error> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
