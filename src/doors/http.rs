@@ -54,7 +54,26 @@ pub struct Api {
     pub token: &'static str,
     /// Where a person makes a token, and with which rights.
     pub make_token: &'static str,
+    /// How it says when its rate limit lets the next request through.
+    pub limit_reset: LimitReset,
 }
+
+/// The header of a 429, beside `Retry-After`, that says when the rate limit lets the next request through.
+#[derive(Clone, Copy, Debug)]
+pub enum LimitReset {
+    /// There is none that helps.
+    Unsaid,
+    /// The header of this name: a time in seconds since 1970.
+    At(&'static str),
+    /// The header of this name: seconds from now.
+    In(&'static str),
+}
+
+/// The longest time that an API is waited for when it says how long its rate limit lasts. Cloudflare blocks a token
+/// for five minutes.
+const LONGEST_BLOCK: Duration = Duration::from_secs(600);
+/// How soon a wait ends once the user wants to stop.
+const NOTICE: Duration = Duration::from_millis(200);
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -193,6 +212,7 @@ impl Http {
         let attempts = AtomicUsize::new(1);
         // A token that was pasted with its line end is still a token.
         let once = || self.send_once(api, call, token.expose().trim());
+        let stop = report.clone();
         once.retry(
             ExponentialBuilder::default()
                 .with_min_delay(self.pace.first)
@@ -200,10 +220,10 @@ impl Http {
                 .with_max_times(self.pace.retries)
                 .with_jitter(),
         )
-        .sleep(tokio::time::sleep)
+        .sleep(move |wait| sleep_unless_stopped(wait, stop.clone()))
         .when(|attempt: &Refused| attempt.retry && !report.stopping())
         .adjust(|attempt, delay| match (delay, attempt.wait) {
-            (Some(delay), Some(asked)) => Some(delay.max(asked.min(self.pace.longest))),
+            (Some(delay), Some(asked)) => Some(delay.max(asked)),
             (delay, _) => delay,
         })
         .notify(|_, wait| {
@@ -238,7 +258,14 @@ impl Http {
             let ahead = date.timestamp().duration_since(Timestamp::now());
             self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(api.name, ahead);
         }
-        let wait = header("retry-after").map(Duration::from_secs);
+        let asked = header("retry-after").map(Duration::from_secs);
+        let wait = match (status, api.limit_reset) {
+            (429, LimitReset::At(name)) => asked.or_else(|| header(name).map(|at| until(at, self.time_at(api)))),
+            (429, LimitReset::In(name)) => asked.or_else(|| header(name).map(Duration::from_secs)),
+            (429, LimitReset::Unsaid) => asked,
+            _ => asked.map(|asked| asked.min(self.pace.longest)),
+        };
+        let wait = wait.map(|wait| wait.min(LONGEST_BLOCK));
         let mut bytes: Vec<u8> = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| Refused::from_transport(api, call, &e, token))? {
             if bytes.len() + chunk.len() > LONGEST_ANSWER {
@@ -307,6 +334,22 @@ impl Http {
             })?;
         Ok(self.client.get_or_init(|| client))
     }
+}
+
+/// How long it is from `now` until the second `at` of those since 1970 has begun.
+fn until(at: u64, now: Timestamp) -> Duration {
+    let ms = i64::try_from(at).unwrap_or(i64::MAX).saturating_mul(1000).saturating_sub(now.as_millisecond());
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+/// Waits this long, or until the user wants to stop.
+async fn sleep_unless_stopped(wait: Duration, report: Report) {
+    let stopped = async {
+        while !report.stopping() {
+            tokio::time::sleep(NOTICE).await;
+        }
+    };
+    let _ = tokio::time::timeout(wait, stopped).await;
 }
 
 /// An attempt that gave no usable answer.

@@ -166,10 +166,21 @@ impl State {
         self.next_address
     }
 
+    /// A minute is shorter where everything is faster, so that the limit means the same to a test.
+    fn minute(&self) -> Duration {
+        Duration::from_secs(60).min(self.pace * 100)
+    }
+
+    /// The second since 1970 by which the oldest request counts no more.
+    fn limit_resets(&self) -> i64 {
+        let left = self.spent.front().map_or(Duration::ZERO, |first| self.minute().saturating_sub(first.elapsed()));
+        let now = jiff::Timestamp::now().as_millisecond();
+        (now + i64::try_from(left.as_millis()).unwrap_or(0)).div_euclid(1000) + 1
+    }
+
     fn spend(&mut self) -> Result<(), Refusal> {
         let now = Instant::now();
-        // A minute is shorter where everything is faster, so that the limit means the same to a test.
-        let minute = Duration::from_secs(60).min(self.pace * 100);
+        let minute = self.minute();
         while self.spent.front().is_some_and(|first| now.duration_since(*first) > minute) {
             self.spent.pop_front();
         }
@@ -311,7 +322,11 @@ impl Simulator for DigitalOcean {
         };
         answered.unwrap_or_else(|Refusal(status, id, message)| {
             let body = json!({ "id": id, "message": message, "request_id": made_up::uuid() });
-            Answer { status, body: Some(body), headers: vec![("ratelimit-limit", "5000".to_owned())] }
+            let mut headers = vec![("ratelimit-limit", "5000".to_owned())];
+            if status == 429 {
+                headers.push(("ratelimit-reset", self.lock().limit_resets().to_string()));
+            }
+            Answer { status, body: Some(body), headers }
         })
     }
 

@@ -107,10 +107,14 @@ impl Supabase {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A minute is shorter where everything is faster, so that the limit means the same to a test.
+    fn minute(&self) -> Duration {
+        Duration::from_secs(60).min(self.pace * 100)
+    }
+
     /// Spends one call of this endpoint.
     fn spend(&self, request: &Request) -> Result<(), Refusal> {
-        // A minute is shorter where everything is faster, so that the limit means the same to a test.
-        let minute = Duration::from_secs(60).min(self.pace * 100);
+        let minute = self.minute();
         let endpoint = format!("{} {}", request.method, request.path);
         let mut state = self.lock();
         let (spent, since) = state.spent.entry(endpoint).or_insert_with(|| (0, Instant::now()));
@@ -337,7 +341,9 @@ impl Simulator for Supabase {
             return Answer { status: 401, body: Some(json!({ "message": "Unauthorized" })), headers: vec![] };
         }
         self.route(&request).await.unwrap_or_else(|Refusal(status, message)| {
-            let headers = if status == 429 { vec![("x-ratelimit-reset", "30".to_owned())] } else { vec![] };
+            // Seconds left, as there are in a minute that is running.
+            let left = self.minute().as_secs_f64().ceil().to_string();
+            let headers = if status == 429 { vec![("x-ratelimit-reset", left)] } else { vec![] };
             Answer { status, body: Some(json!({ "message": message })), headers }
         })
     }

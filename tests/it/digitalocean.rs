@@ -51,6 +51,18 @@ async fn a_reserved_address_that_the_lock_line_does_not_name_is_never_given_back
 }
 
 #[tokio::test]
+async fn a_used_up_rate_limit_is_waited_for_as_long_as_the_api_says() {
+    // Its minute is two seconds: far longer than all tries together would wait by themselves.
+    let pace = std::time::Duration::from_millis(20);
+    let world = World::of(&["digitalocean"], Ground { pace, machines: Some(Arc::new(Nowhere)), ..ground() }).await;
+    while ask(&world, "digitalocean", "GET", "/sizes", None).await.0 != 429 {}
+    let went = world.go(&playbook(&world), Goal::Apply).await;
+    assert!(went.retries() > 0, "it is told");
+    assert!(!went.failure().contains("429"), "{}", went.failure());
+    assert!(world.clouds.holds().iter().any(|held| held.contains("droplet acme-web")), "{:?}", world.clouds.holds());
+}
+
+#[tokio::test]
 async fn a_volume_of_the_same_name_in_another_place_is_never_touched() {
     let world = world().await;
     let body = json!({ "name": "acme-web", "region": "ams3", "size_gigabytes": 10 });

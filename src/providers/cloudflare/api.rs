@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, MOST_PAGES, Method, take, too_many_pages};
+use crate::doors::http::{Api, Call, LimitReset, MOST_PAGES, Method, take, too_many_pages};
 use crate::model::event::Report;
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -19,6 +19,7 @@ pub(super) const API: Api = Api {
     make_token: "make one at https://dash.cloudflare.com/profile/api-tokens with the rights Zone: Read, DNS: Edit, \
                  Zone Settings: Edit, and SSL and Certificates: Edit, for the zone; for backups at R2 also Workers R2 \
                  Storage: Edit and Account Settings: Read, for the account",
+    limit_reset: LimitReset::Unsaid,
 };
 
 /// Records of a page; the API takes up to five million, other lists at most fifty.

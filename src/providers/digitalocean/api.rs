@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, MOST_PAGES, Method, take, too_many_pages};
+use crate::doors::http::{Api, Call, LimitReset, MOST_PAGES, Method, take, too_many_pages};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -20,6 +20,7 @@ pub(super) const API: Api = Api {
     make_token: "make one at https://cloud.digitalocean.com/account/api/tokens with full access, or with the scopes \
                  account, droplet, ssh_key, firewall, block_storage, block_storage_action, reserved_ip, vpc, tag, regions, sizes, \
                  actions and image",
+    limit_reset: LimitReset::At("ratelimit-reset"),
 };
 
 /// The most entries a page may have.

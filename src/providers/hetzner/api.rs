@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, MOST_PAGES, Method, take, too_many_pages};
+use crate::doors::http::{Api, Call, LimitReset, MOST_PAGES, Method, take, too_many_pages};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -20,6 +20,7 @@ pub(super) const API: Api = Api {
     base: "https://api.hetzner.cloud/v1",
     token: "hetzner-token",
     make_token: "make one with read and write rights at https://console.hetzner.com: your project, Security, API tokens",
+    limit_reset: LimitReset::Unsaid,
 };
 
 /// The most entries a page may have.

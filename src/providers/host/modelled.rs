@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method};
+use crate::doors::http::{Api, Call, LimitReset, Method};
 use crate::model::diff::{ReadyChange, Verb};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
@@ -24,6 +24,7 @@ pub(super) const API: Api = Api {
     base: "http://127.0.0.1:9",
     token: "host-token",
     make_token: "only a rehearsal has modelled hosts",
+    limit_reset: LimitReset::Unsaid,
 };
 
 #[derive(Deserialize)]

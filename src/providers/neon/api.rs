@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, MOST_PAGES, Method, take, too_many_pages};
+use crate::doors::http::{Api, Call, LimitReset, MOST_PAGES, Method, take, too_many_pages};
 use crate::model::event::{Progress, Report};
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -19,6 +19,7 @@ pub(super) const API: Api = Api {
     token: "neon-token",
     make_token: "make one at https://console.neon.tech/app/settings/api-keys; for a personal key, name the \
                  `organization` in the playbook",
+    limit_reset: LimitReset::Unsaid,
 };
 
 /// Projects of a page.

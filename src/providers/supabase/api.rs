@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::doors::Doors;
-use crate::doors::http::{Api, Call, Method};
+use crate::doors::http::{Api, Call, LimitReset, Method};
 use crate::model::event::Report;
 use crate::model::failure::{Failure, Kind};
 use crate::providers::Account;
@@ -18,6 +18,7 @@ pub(super) const API: Api = Api {
     base: "https://api.supabase.com/v1",
     token: "supabase-token",
     make_token: "make one at https://supabase.com/dashboard/account/tokens",
+    limit_reset: LimitReset::In("x-ratelimit-reset"),
 };
 
 /// The API as one run uses it.
