@@ -205,7 +205,7 @@ fn resources(at: &HostAt) -> Vec<Resource> {
         "iproute2",
         "dash",
     ] {
-        specs.push(("package", name.into(), Spec::Package(Package { name: name.into() })));
+        specs.push(("package", name.into(), Spec::Package(Package { name: name.into(), instead: &[] })));
     }
     for unit in ["ssh.service", "dbus.service", "systemd-journald.service", "systemd-logind.service"] {
         let reads = vec!["/etc/bench/file-0.conf".to_owned()];

@@ -147,6 +147,8 @@ pub fn digest(bytes: &[u8]) -> String {
 pub struct Package {
     /// Its name.
     pub name: String,
+    /// Packages of other sources that do as well where they are installed.
+    pub instead: &'static [&'static str],
 }
 
 impl Package {
@@ -162,6 +164,9 @@ pub enum TakeUp {
     Reload,
     /// `systemctl restart`.
     Restart,
+    /// First the one, for settings that decide what a restart does, then the other, once this shell condition holds:
+    /// Docker's `live-restore`, without which a restart ends every container, is taken up by a reload.
+    ReloadThenRestart(&'static str),
 }
 
 /// A systemd unit that shall be enabled and active, and shall have read its files.

@@ -14,7 +14,7 @@ use crate::model::machine::{
 use crate::model::money::PriceLine;
 use crate::model::name::Name;
 use crate::model::service::{AllowList, Bucket, MadeSecret, Migrations, Preferences, Project};
-use crate::model::tuning::{Mount, Settings, Sysctl, TimeZone};
+use crate::model::tuning::{JsonSettings, Mount, Settings, Sysctl, TimeZone};
 use crate::model::value::{OutputKey, Value};
 
 /// Fields by name, for the planner and for people.
@@ -94,6 +94,8 @@ pub enum Spec {
     TimeZone(TimeZone),
     /// Values in a settings file of a package.
     Settings(Settings),
+    /// Keys in a settings file of JSON.
+    JsonSettings(JsonSettings),
     /// A network between servers of one place.
     PrivateNetwork(PrivateNetwork),
     /// A public address kept for a server.
@@ -148,6 +150,7 @@ impl Spec {
             Spec::Mount(spec) => spec.fields(),
             Spec::TimeZone(spec) => spec.fields(),
             Spec::Settings(spec) => spec.fields(),
+            Spec::JsonSettings(spec) => spec.fields(),
             Spec::PrivateNetwork(spec) => spec.fields(),
             Spec::ReservedIp(spec) => spec.fields(),
             Spec::Zone(spec) => spec.fields(),
@@ -201,6 +204,7 @@ impl Spec {
             Spec::Sshd(spec) => Some(&spec.path),
             Spec::Sysctl(spec) => Some(&spec.path),
             Spec::Settings(spec) => Some(&spec.path),
+            Spec::JsonSettings(spec) => Some(&spec.path),
             Spec::CertificateRequest(spec) => Some(&spec.key),
             _ => None,
         }

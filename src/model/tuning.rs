@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::machine::Check;
 use crate::model::resource::Fields;
 use crate::model::value::Value;
 
@@ -82,5 +83,40 @@ impl Settings {
     pub(super) fn fields(&self) -> Fields {
         let lines = self.values.iter().map(|(key, value)| format!("{key} {value}"));
         Fields::from([("values", Value::texts(lines))])
+    }
+}
+
+/// Keys in a settings file of JSON that others may write, too, such as Docker's daemon.json. What else stands in it stays.
+#[derive(Clone, Debug)]
+pub struct JsonSettings {
+    /// The file's absolute path. Its text is one JSON object.
+    pub path: String,
+    /// Value by key, as wanted.
+    pub values: serde_json::Map<String, serde_json::Value>,
+    /// Keys among them that go together and are only a proposal: where one of them has a value already, all of them stay
+    /// as they are.
+    pub proposals: &'static [&'static str],
+    /// Judges the new file before it takes the old one's place.
+    pub check: Check,
+}
+
+impl JsonSettings {
+    /// What counts of a file that holds `present`, in the planner's words.
+    pub fn seen_in(&self, present: &serde_json::Map<String, serde_json::Value>) -> Fields {
+        let decided = self.proposals.iter().any(|key| present.contains_key(*key));
+        let lines = self.values.keys().filter_map(|key| {
+            let stays = decided && self.proposals.contains(&key.as_str());
+            (!stays).then(|| present.get(key).map(|value| format!("{key}: {value}"))).flatten()
+        });
+        let proposed = self.values.iter().filter(|(key, _)| decided && self.proposals.contains(&key.as_str()));
+        // What was decided otherwise counts as wanted.
+        let lines = lines.chain(proposed.map(|(key, value)| format!("{key}: {value}")));
+        let mut lines: Vec<String> = lines.collect();
+        lines.sort();
+        Fields::from([("values", Value::texts(lines))])
+    }
+
+    pub(super) fn fields(&self) -> Fields {
+        self.seen_in(&self.values)
     }
 }

@@ -7,6 +7,7 @@ mod facts;
 mod guard;
 mod kinds;
 pub mod modelled;
+mod others;
 mod questions;
 mod script;
 
@@ -235,8 +236,21 @@ impl Hosts {
                 return modelled::look(doors, want, report).await.map(|seen| (seen, None));
             }
             let Some(facts) = self.look(doors, want, report).await? else { return Ok((vec![], None)) };
-            let seen =
+            let mut seen: Vec<Observed> =
                 want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect::<Result<_, _>>()?;
+            if let Some(at) = want.first().and_then(|resource| resource.on.as_ref()) {
+                let judgement = others::judge(at, want, &seen, &facts);
+                judgement.notes.into_iter().for_each(|note| report.tell(Progress::Note(note)));
+                for (index, why) in judgement.in_the_way {
+                    match seen.get_mut(index) {
+                        // What we made stays ours, to be mended or taken away.
+                        Some(Observed::Present { ours: true, .. }) => report.tell(Progress::Note(why)),
+                        Some(Observed::Foreign(others)) => *others = format!("{others}; {why}"),
+                        Some(seen) => *seen = Observed::Foreign(why),
+                        None => {}
+                    }
+                }
+            }
             Ok((seen, Some(facts)))
         };
         let pace = ConstantBuilder::new().with_delay(doors.http.pace().first).with_max_times(LOOKS);
@@ -251,7 +265,11 @@ impl Hosts {
     async fn look(&self, doors: &Doors, want: &[Resource], report: &Report) -> Result<Option<Facts>, Failure> {
         let Some(at) = want.first().and_then(|resource| resource.on.as_ref()) else { return Ok(None) };
         let host = doors.ssh.open(&host_id(at)?, report).await?;
-        let questions = questions(want.iter(), doors)?;
+        let mut questions = questions(want.iter(), doors)?;
+        if !at.made_by_us {
+            questions.others = true;
+            questions.packages.extend(others::ENGINES.map(str::to_owned));
+        }
         let mark = new_mark();
         let mut script = Script::default();
         script.line(OBSERVE).line("observe() {");

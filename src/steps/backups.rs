@@ -305,7 +305,12 @@ fn on_host(
         packages.push("openssh-client");
     }
     let package = |name: &&str| {
-        site.on_host(host, "package", (*name).to_owned(), Spec::Package(Package { name: (*name).to_owned() }))
+        site.on_host(
+            host,
+            "package",
+            (*name).to_owned(),
+            Spec::Package(Package { name: (*name).to_owned(), instead: &[] }),
+        )
     };
     let mut all: Vec<Resource> = packages.iter().map(package).collect();
 

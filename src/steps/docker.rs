@@ -10,12 +10,15 @@ use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
 use crate::model::resource::{Resource, Spec};
 use crate::model::system::System;
+use crate::model::tuning::JsonSettings;
 use crate::steps::{About, Needs, Site, Step};
 
 /// The step itself.
 pub struct DockerStep;
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// Holds once a restart of the engine no longer ends the containers.
+const LIVES_ON: &str = "[ \"$(docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)\" = true ]";
 /// Judges new settings of the engine; dockerd itself says nothing of a swarm before it fails to start.
 const JUDGE: &str = "if [ \"$(docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)\" = active ]; then echo 'this engine \
                      is part of a swarm, which `live-restore` does not allow: leave the swarm first'; exit 1; fi; \
@@ -76,24 +79,18 @@ impl Step for DockerStep {
         };
         // curl asks an app whether it is healthy.
         let package = |name: &&str| {
-            let spec = Package { name: (*name).to_owned() };
+            let spec = Package { name: (*name).to_owned(), instead: instead_of(name) };
             site.on_host(&host, "package", (*name).to_owned(), Spec::Package(spec))
         };
-        let mut all: Vec<Resource> = packages.iter().chain(&["curl"]).map(package).collect();
-        let daemon = File {
-            path: DAEMON_JSON.to_owned(),
-            content: include_str!("../../templates/daemon.json").into(),
-            owner: ("root".to_owned(), "root".to_owned()),
-            mode: 0o644,
-            check: Some(Check { run: ["sh", "-c", JUDGE, "{}"].map(str::to_owned).into(), user: "root" }),
-            hidden: false,
-        };
-        all.push(site.on_host(&host, "file", DAEMON_JSON.to_owned(), Spec::File(daemon)));
+        // jq writes settings into a file that others may have written to.
+        let tools: &[&str] = if host.made_by_us { &["curl"] } else { &["curl", "jq"] };
+        let mut all: Vec<Resource> = packages.iter().chain(tools).map(package).collect();
+        all.push(daemon(site, &host)?);
         all.extend(prune(site, &host));
         let service = Service {
             unit: "docker.service".to_owned(),
             reads: vec![DAEMON_JSON.to_owned()],
-            take_up: TakeUp::Restart,
+            take_up: TakeUp::ReloadThenRestart(LIVES_ON),
             unit_files: vec![],
             works: Some("iptables -t nat -n -L DOCKER >/dev/null 2>&1"),
             own_kernel: false,
@@ -103,12 +100,40 @@ impl Step for DockerStep {
     }
 }
 
+/// The engine's settings: a file of our own, or on a server that was there before our keys among others. Where the engine
+/// keeps its data, and how it keeps logs where that was decided, stays as it is there.
+fn daemon(site: &Site<'_>, host: &HostAt) -> Result<Resource, Problem> {
+    let text = include_str!("../../templates/daemon.json");
+    let check = Check { run: ["sh", "-c", JUDGE, "{}"].map(str::to_owned).into(), user: "root" };
+    if host.made_by_us {
+        let owner = ("root".to_owned(), "root".to_owned());
+        let path = DAEMON_JSON.to_owned();
+        let file = File { path, content: text.into(), owner, mode: 0o644, check: Some(check), hidden: false };
+        return Ok(site.on_host(host, "file", DAEMON_JSON.to_owned(), Spec::File(file)));
+    }
+    let values = serde_json::from_str(text)
+        .map_err(|e| Problem::new(site.entry.at.clone(), format!("cannot read the engine's settings: {e}")))?;
+    let proposals = &["log-driver", "log-opts"];
+    let settings = JsonSettings { path: DAEMON_JSON.to_owned(), values, proposals, check };
+    Ok(site.on_host(host, "settings", DAEMON_JSON.to_owned(), Spec::JsonSettings(settings)))
+}
+
 /// What the engine and Compose are called in a release; `None` where one of them is missing.
 fn packages(system: System) -> Option<&'static [&'static str]> {
     match system {
         System::Debian12 => None,
         System::Debian13 => Some(&["docker.io", "docker-cli", "docker-compose"]),
         System::Ubuntu2404 => Some(&["docker.io", "docker-compose-v2"]),
+    }
+}
+
+/// The packages of Docker's own repository, and of Microsoft's, that bring the same as one of the distribution's.
+fn instead_of(package: &str) -> &'static [&'static str] {
+    match package {
+        "docker.io" => &["docker-ce", "moby-engine"],
+        "docker-cli" => &["docker-ce-cli", "moby-cli"],
+        "docker-compose" | "docker-compose-v2" => &["docker-compose-plugin", "moby-compose"],
+        _ => &[],
     }
 }
 

@@ -282,7 +282,12 @@ impl Step for FirewallStep {
             own_kernel: false,
         };
         Ok(vec![
-            site.on_host(&host, "package", "nftables".into(), Spec::Package(Package { name: "nftables".into() })),
+            site.on_host(
+                &host,
+                "package",
+                "nftables".into(),
+                Spec::Package(Package { name: "nftables".into(), instead: &[] }),
+            ),
             site.on_host(&host, "file", unit, Spec::File(unit_file)),
             site.on_host(&host, "nftables", "landfall".into(), Spec::Nftables(table)),
             site.on_host(&host, "service", UNIT.into(), Spec::Service(service)),

@@ -172,7 +172,9 @@ impl Ground<'_> {
     }
 
     fn packages(&self, names: &[&str]) -> Vec<Resource> {
-        let package = |name: &&str| self.on_host("package", name, Spec::Package(Package { name: (*name).to_owned() }));
+        let package = |name: &&str| {
+            self.on_host("package", name, Spec::Package(Package { name: (*name).to_owned(), instead: &[] }))
+        };
         names.iter().map(package).collect()
     }
 

@@ -198,7 +198,12 @@ impl Step for ProxyStep {
             own_kernel: false,
         };
         let mut all = vec![
-            site.on_host(&host, "package", "caddy".into(), Spec::Package(Package { name: "caddy".into() })),
+            site.on_host(
+                &host,
+                "package",
+                "caddy".into(),
+                Spec::Package(Package { name: "caddy".into(), instead: &[] }),
+            ),
             site.on_host(&host, "directory", logs.path.clone(), Spec::Directory(logs)),
             site.on_host(&host, "file", UNIT_FILE.into(), Spec::File(unit)),
         ];
@@ -231,7 +236,12 @@ fn origin_certificate(site: &Site<'_>, host: &HostAt, answers: &ProxyAnswers, or
         hidden: false,
     };
     vec![
-        site.on_host(host, "package", "openssl".into(), Spec::Package(Package { name: "openssl".into() })),
+        site.on_host(
+            host,
+            "package",
+            "openssl".into(),
+            Spec::Package(Package { name: "openssl".into(), instead: &[] }),
+        ),
         site.on_host(host, "certificate-request", answers.on.to_string(), Spec::CertificateRequest(request)),
         site.on_host(host, "file", ORIGIN_CERTIFICATE.into(), Spec::File(certificate)),
     ]

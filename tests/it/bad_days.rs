@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::bare::{Bare, carry_out, hosts_are_asked_for, observe, plan};
 
 fn package(host: &Bare, name: &str) -> [Resource; 1] {
-    [host.resource("package", name, Spec::Package(Package { name: name.into() }))]
+    [host.resource("package", name, Spec::Package(Package { name: name.into(), instead: &[] }))]
 }
 
 /// A proxy to the distribution's mirror that answers the first `refusals` requests with 503.

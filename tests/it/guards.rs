@@ -74,7 +74,7 @@ fn words(failure: &Failure) -> String {
 }
 
 fn package(name: &str) -> Spec {
-    Spec::Package(landfall::model::machine::Package { name: name.into() })
+    Spec::Package(landfall::model::machine::Package { name: name.into(), instead: &[] })
 }
 
 fn sshd(settings: &[(&str, &str)]) -> Spec {

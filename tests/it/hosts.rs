@@ -33,7 +33,7 @@ async fn every_kind_is_made_kept_mended_and_taken_away() {
     };
     let odd = "quotes ' \" and $(touch /tmp/owned) `id` \\ and ü\nno newline at the end";
     let want = vec![
-        host.resource("package", "tree", Spec::Package(Package { name: "tree".into() })),
+        host.resource("package", "tree", Spec::Package(Package { name: "tree".into(), instead: &[] })),
         host.resource(
             "user",
             "worker",
@@ -237,10 +237,14 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
 
     // Another program holds dpkg's lock for a while, and an earlier dpkg was cut off: apt waits, and it is mended.
     host.console("nohup flock /var/lib/dpkg/lock-frontend sleep 8 >/dev/null 2>&1 & sleep 1").await;
-    let package = [host.resource("package", "tree", Spec::Package(Package { name: "tree".into() }))];
+    let package = [host.resource("package", "tree", Spec::Package(Package { name: "tree".into(), instead: &[] }))];
     carry_out(&doors, plan(&doors, &package).await).await.unwrap();
     assert!(plan(&doors, &package).await.is_empty());
-    let missing = [host.resource("package", "no-such-thing", Spec::Package(Package { name: "no-such-thing".into() }))];
+    let missing = [host.resource(
+        "package",
+        "no-such-thing",
+        Spec::Package(Package { name: "no-such-thing".into(), instead: &[] }),
+    )];
     let failure = carry_out(&doors, plan(&doors, &missing).await).await.unwrap_err();
     assert!(failure.chain().join("\n").contains("Unable to locate package no-such-thing"), "{:?}", failure.chain());
 

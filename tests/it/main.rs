@@ -29,6 +29,8 @@ mod contract;
 mod digitalocean;
 /// A disaster, rehearsed by the program itself: everything is lost, and comes back elsewhere.
 mod disaster;
+/// Servers that were there before: what runs on them is named before anything is changed, and nothing of it is hurt.
+mod existing;
 /// The wizard makes it real, with tokens typed in; afterwards there is nothing left to plan.
 mod for_real;
 /// Changes that would lock us out, on real local hosts: each is undone by the host itself.

@@ -113,7 +113,7 @@ fn forget(change: &ReadyChange, out: &mut Script) {
 /// kept aside and comes back when ours goes.
 fn takes_over(change: &ReadyChange) -> bool {
     match (&change.verb, &change.resource.spec) {
-        (Verb::Create, _) | (_, Spec::File(_) | Spec::Settings(_) | Spec::Mount(_)) => true,
+        (Verb::Create, _) | (_, Spec::File(_) | Spec::Settings(_) | Spec::JsonSettings(_) | Spec::Mount(_)) => true,
         // A service that slept until we woke it.
         (Verb::Update(fields), Spec::Service(_)) => {
             fields.iter().any(|change| change.field == "enabled" && change.from == Some(false.into()))

@@ -6,6 +6,7 @@ use data_encoding::BASE64;
 
 use crate::model::machine::digest;
 use crate::model::resource::Resource;
+use crate::providers::host::others::Others;
 use crate::providers::host::questions::Questions;
 use crate::providers::host::script::words;
 
@@ -131,6 +132,8 @@ pub(super) struct Facts {
     pub settings: BTreeMap<String, Vec<String>>,
     /// Lines of the list of what Landfall made.
     pub made: BTreeSet<String>,
+    /// What else runs there, on a host that was there before Landfall.
+    pub others: Others,
     /// What cloud-init said of the first boot, as JSON, where it ran.
     pub first_boot: String,
     /// Did the answer come to its end?
@@ -256,6 +259,7 @@ impl Facts {
             ("setting", [path, line]) => {
                 self.settings.entry((*path).to_owned()).or_default().push((*line).to_owned());
             }
+            ("other", _) => self.others.take(rest),
             ("boot", _) => self.first_boot.push_str(rest),
             ("end", _) => self.complete = true,
             _ => {}

@@ -5,6 +5,7 @@ pub(super) mod account;
 pub(super) mod certificate;
 pub(super) mod compose;
 pub(super) mod files;
+pub(super) mod json;
 pub(super) mod software;
 pub(super) mod tuning;
 
@@ -39,6 +40,7 @@ pub(super) fn ask(resource: &Resource, keys: &dyn Keys, questions: &mut Question
         Spec::Mount(spec) => tuning::ask_mount(spec, questions),
         Spec::TimeZone(_) => questions.time_zone = true,
         Spec::Settings(spec) => tuning::ask_settings(spec, questions),
+        Spec::JsonSettings(spec) => json::ask(spec, questions),
         Spec::CertificateRequest(spec) => certificate::ask(spec, questions),
         _ => {}
     }
@@ -74,12 +76,17 @@ pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Resul
         Spec::Mount(spec) => tuning::read_mount(spec, facts),
         Spec::TimeZone(_) => tuning::read_time_zone(facts),
         Spec::Settings(spec) => tuning::read_settings(spec, facts),
+        Spec::JsonSettings(spec) => json::read(spec, facts),
         _ => None,
     };
+    if let (Spec::JsonSettings(spec), Some(what)) = (&resource.spec, json::not_ours_to_write(resource, facts)) {
+        return Ok(Observed::Foreign(format!("{} {what}: mend it, then run the same command again", spec.path)));
+    }
     // On a host that was there before Landfall, a file that nobody handed over is somebody's own, unless it is
     // as its package brought it.
     let is_elses = resource.on.as_ref().is_some_and(|at| !at.made_by_us)
         && matches!(resource.spec, Spec::File(_))
+        && !resource.adopt
         && !facts.made.contains(&facts::made_line(resource))
         && !facts.is_pristine(&resource.address.name);
     if let Some(fields) = &fields
@@ -87,11 +94,9 @@ pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Resul
         && fields.get("content") != resource.spec.fields().get("content")
     {
         return Ok(Observed::Foreign(format!(
-            "{} was on the host before Landfall and says something else; to hand it over (it is kept aside and \
-             comes back with `destroy`), add the line `{}` to {} on the host",
-            resource.address.name,
-            facts::made_line(resource),
-            facts::MADE
+            "{} was on the host before Landfall and says something else; to hand it over, add `--adopt {}` to `landfall apply` \
+             (the old file is kept aside and comes back with `destroy`)",
+            resource.address.name, resource.address
         )));
     }
     Ok(match fields {
@@ -130,6 +135,7 @@ pub(super) fn make(resource: &Resource, keys: &dyn Keys, out: &mut Script) -> Re
         Spec::Mount(spec) => tuning::make_mount(spec, out),
         Spec::TimeZone(spec) => tuning::make_time_zone(spec, out),
         Spec::Settings(spec) => tuning::make_settings(spec, out),
+        Spec::JsonSettings(spec) => json::make(spec, out),
         Spec::CertificateRequest(spec) => certificate::make(resource, spec, out),
         _ => {}
     }
@@ -154,6 +160,7 @@ pub(super) fn unmake(resource: &Resource, out: &mut Script) {
         Spec::Sysctl(spec) => tuning::unmake_sysctl(spec, out),
         Spec::Mount(spec) => tuning::unmake_mount(spec, out),
         Spec::Settings(spec) => tuning::unmake_settings(spec, out),
+        Spec::JsonSettings(spec) => json::unmake(spec, out),
         Spec::CertificateRequest(spec) => certificate::unmake(spec, out),
         _ => {}
     }

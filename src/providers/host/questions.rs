@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::machine::Health;
 use crate::providers::host::facts::{MADE, MARKS};
 use crate::providers::host::kinds::compose::asking;
+use crate::providers::host::others;
 use crate::providers::host::script::{Script, quote, words};
 
 /// The host key sshd shows.
@@ -68,6 +69,8 @@ pub(super) struct Questions {
     pub mounts: BTreeSet<String>,
     /// The time zone?
     pub time_zone: bool,
+    /// What else runs there?
+    pub others: bool,
     /// Keys in settings files.
     pub settings: BTreeMap<String, BTreeSet<String>>,
 }
@@ -154,6 +157,9 @@ impl Questions {
             out.line(format!(
                 "command -v curl >/dev/null && printf '{mark}health\\t{port}\\t%s\\t%s\\n' {path} \"$({asking})\" >&3"
             ));
+        }
+        if self.others {
+            out.line(others::ASK).line("others >&3");
         }
         self.ask_access(mark, out);
         self.ask_tuning(mark, out);

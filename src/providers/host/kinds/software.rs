@@ -9,10 +9,12 @@ use crate::providers::host::script::{Script, quote, words};
 
 pub(super) fn ask_package(spec: &Package, questions: &mut Questions) {
     questions.packages.insert(spec.name.clone());
+    questions.packages.extend(spec.instead.iter().map(|name| (*name).to_owned()));
 }
 
 pub(super) fn read_package(spec: &Package, facts: &Facts) -> Option<Fields> {
-    facts.packages.contains(&spec.name).then(|| Fields::from([("installed", true.into())]))
+    let has = |name: &str| facts.packages.contains(name);
+    (has(&spec.name) || spec.instead.iter().any(|name| has(name))).then(|| Fields::from([("installed", true.into())]))
 }
 
 pub(super) fn unmake_package(spec: &Package, out: &mut Script) {
@@ -54,11 +56,19 @@ pub(super) fn read_service(spec: &Service, facts: &Facts) -> Option<Fields> {
 
 pub(super) fn make_service(spec: &Service, out: &mut Script) {
     let unit = quote(&spec.unit);
+    let explain = format!("{{ systemctl status --no-pager --lines=15 -- {unit} || :; exit 1; }}");
     let take_up = match spec.take_up {
         TakeUp::Reload => "reload",
-        TakeUp::Restart => "restart",
+        TakeUp::Restart | TakeUp::ReloadThenRestart(_) => "restart",
     };
-    let explain = format!("{{ systemctl status --no-pager --lines=15 -- {unit} || :; exit 1; }}");
+    let first = match spec.take_up {
+        // A reload returns before it has been taken up.
+        TakeUp::ReloadThenRestart(taken_up) => format!(
+            "systemctl reload -- {unit} || {explain}; tries=0; \
+             until {taken_up} || [ \"$tries\" -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done; "
+        ),
+        TakeUp::Reload | TakeUp::Restart => String::new(),
+    };
     let marks = taken_up(spec);
     for (number, (_, files)) in marks.iter().enumerate() {
         // Taken before the service reads its files: a change in between is seen as not taken up.
@@ -82,7 +92,7 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
         let verb = if **files == spec.unit_files[..] { "restart" } else { take_up };
         let mark = quote(&format!("{MARKS}/{mark}"));
         out.line(format!("elif [ \"$(cat {mark} 2>/dev/null)\" != \"$digest_{number}\" ]; then"));
-        out.line(format!("    systemctl {verb} -- {unit} || {explain}"));
+        out.line(format!("    {first}systemctl {verb} -- {unit} || {explain}"));
     }
     out.line("fi");
     for (number, (mark, _)) in marks.iter().enumerate() {
