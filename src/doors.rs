@@ -4,6 +4,7 @@ pub mod http;
 pub mod identity;
 pub mod programs;
 pub mod ssh;
+pub mod visit;
 
 use std::sync::Arc;
 

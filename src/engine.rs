@@ -8,6 +8,7 @@ mod lanes;
 mod leases;
 pub mod places;
 mod settle;
+mod sites;
 mod survey;
 mod teller;
 
@@ -208,9 +209,10 @@ impl Run {
                     survey.doubt(&changes);
                 }
                 let carried_out = async {
-                    lanes::carry_out(self, survey, allowed, teller).await?;
+                    let survey = lanes::carry_out(self, survey, allowed, teller).await?;
                     // Only now: what takes its place serves.
-                    self.take_away(&retired, teller).await
+                    self.take_away(&retired, teller).await?;
+                    sites::ask(self, &survey, goal, teller).await
                 };
                 let carried_out = carried_out.await;
                 held.release(carried_out, teller).await?;
@@ -218,9 +220,14 @@ impl Run {
             }
             Goal::Apply => {
                 self.clear_leases(&survey, teller).await?;
+                sites::ask(self, &survey, goal, teller).await?;
                 Ok(Reached { changes: 0, failure: None })
             }
-            Goal::Check | Goal::Destroy => Ok(Reached { changes: todo, failure: None }),
+            Goal::Check => {
+                sites::ask(self, &survey, goal, teller).await?;
+                Ok(Reached { changes: 0, failure: None })
+            }
+            Goal::Destroy => Ok(Reached { changes: todo, failure: None }),
         }
     }
 

@@ -184,6 +184,11 @@ impl Http {
         self.endpoints.contains_key(name)
     }
 
+    /// Does any API stand on this machine, where only simulators do?
+    pub fn is_simulated(&self) -> bool {
+        self.endpoints.values().any(|url| url.starts_with("http://"))
+    }
+
     /// How often and how long this door tries; whoever polls begins with half of its first wait.
     pub fn pace(&self) -> Pace {
         self.pace
@@ -319,7 +324,7 @@ impl Http {
         // A redirect would carry the token to a place nobody chose.
         let mut client = Client::builder();
         // Plain HTTP only ever goes to this machine; through a proxy it would leave it.
-        if self.endpoints.values().any(|url| url.starts_with("http://")) {
+        if self.is_simulated() {
             client = client.no_proxy();
         }
         let client = client

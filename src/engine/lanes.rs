@@ -17,13 +17,13 @@ use crate::model::resource::{Address, Observed, Resource};
 use crate::model::value::Outputs;
 use crate::{providers, steps};
 
-/// Makes everything as it is wanted.
+/// Makes everything as it is wanted. Gives what is known then.
 pub(super) async fn carry_out(
     run: &Run,
     mut survey: Survey,
     allowed: BTreeSet<String>,
     teller: &Teller,
-) -> Result<(), Failure> {
+) -> Result<Survey, Failure> {
     let unknown = steps::desired(&run.playbook, &Outputs::new(), &run.sources).unwrap_or_default();
     let mut chains = Chains::of(&unknown);
     let mut settled: BTreeSet<Address> = BTreeSet::new();
@@ -98,7 +98,7 @@ pub(super) async fn carry_out(
         return Err(Failure::new(Kind::Stopped, "stopped as you asked, after the change in hand"));
     }
     match survey.wanted.iter().find(|resource| !settled.contains(&resource.address)) {
-        None => Ok(()),
+        None => Ok(survey),
         Some(resource) => {
             let key = resource.unknown().map_or_else(String::new, |key| key.to_string());
             Err(Failure::new(Kind::Failed, format!("{} waits for the output `{key}`, which nothing gives", resource.address))

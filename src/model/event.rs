@@ -115,7 +115,7 @@ pub enum What {
         /// A sentence.
         text: String,
     },
-    /// One part of a rehearsal ended.
+    /// One part of a rehearsal ended, or a site was asked from outside.
     Probe {
         /// What was looked at.
         what: String,

@@ -152,9 +152,32 @@ async fn the_first_plan_of_an_existing_server_names_firewalls_web_servers_and_po
     // With nothing of others in between, it goes well, and a second look finds nothing to say.
     let went = host.world.go(&text, Goal::Apply).await;
     assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert_eq!(asked(&went), ["ok site https://app.acme.test/: answers 200"]);
     let went = host.world.go(&text, Goal::Check).await;
     assert_eq!((went.outcome.code, said(&went)), (0, String::new()));
+    assert_eq!(asked(&went), ["ok site https://app.acme.test/: answers 200"]);
+
+    // What the server does not know of itself: somebody closes the way to it, or the proxy has lost its app.
+    host.console(
+        "nft add table inet mine; nft add chain inet mine in '{ type filter hook input priority 5; policy accept; }'; \
+                  nft add rule inet mine in tcp dport 443 drop",
+    )
+    .await;
+    let went = host.world.go(&text, Goal::Check).await;
+    assert_eq!(went.outcome.code, Kind::Drift.exit_code(), "{}", went.failure());
+    assert!(went.failure().contains("nothing answers on port 443"), "{}", went.failure());
+    assert_said(&went, &["table inet mine is in force on the host and closes tcp/443"], &[]);
+    assert_eq!(went.plan(), Vec::<String>::new(), "the server itself is as the playbook says");
     host.close().await;
+}
+
+/// The sites that were asked from outside, and what was met.
+fn asked(went: &Went) -> Vec<String> {
+    let probe = |event: &landfall::model::event::Event| match &event.event {
+        What::Probe { what, passed, saw } => Some(format!("{} {what}: {saw}", if *passed { "ok" } else { "NOT OK" })),
+        _ => None,
+    };
+    went.events.iter().filter_map(probe).collect()
 }
 
 /// An engine under the names of Docker's own packages: the distribution's, packed anew, as no test can reach Docker's own
