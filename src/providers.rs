@@ -8,6 +8,7 @@ pub mod hetzner;
 pub mod host;
 pub mod neon;
 pub mod supabase;
+mod twins;
 pub mod vault;
 
 use async_trait::async_trait;

@@ -26,6 +26,8 @@ pub struct Neon {
 struct State {
     organization: String,
     projects: BTreeMap<String, Project>,
+    /// How many seconds later than the next project another run makes one of its name.
+    twin: Option<i64>,
 }
 
 /// A project and everything in it.
@@ -64,7 +66,7 @@ impl Neon {
     /// An empty organisation.
     pub fn new(databases: Arc<Databases>, pace: Duration) -> Neon {
         let organization = format!("org-calm-field-{}", made_up::text(b"0123456789", 8));
-        let state = State { organization, projects: BTreeMap::new() };
+        let state = State { organization, projects: BTreeMap::new(), twin: None };
         Neon { state: Mutex::new(state), databases, token: format!("napi_{}", made_up::token(64)), pace }
     }
 
@@ -81,6 +83,11 @@ impl Neon {
             let project = Project::new(&name, "aws-eu-central-1", 17, &organization, self.pace);
             state.projects.insert(project.id(), project);
         }
+    }
+
+    /// With the next project that is made, another run makes one of the same name, so many seconds later.
+    pub fn meet_a_twin(&self, seconds: i64) {
+        self.lock().twin = Some(seconds);
     }
 
     /// Runs SQL in the database of the project called `name`, past the API.
@@ -175,7 +182,16 @@ impl Neon {
         if name.is_none() {
             project.value["name"] = project.id().into();
         }
-        project.begin_with(&wanted, &database, &role, &password, Arc::new(cluster), self.pace)?;
+        let cluster = Arc::new(cluster);
+        project.begin_with(&wanted, &database, &role, &password, cluster.clone(), self.pace)?;
+        let twin = self.lock().twin.take();
+        if let Some(seconds) = twin {
+            let mut twin = Project::new(name.as_deref().unwrap_or(""), &region, version, &organization, self.pace);
+            twin.begin_with(&wanted, &database, &role, &password, cluster, self.pace)?;
+            let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            twin.value["created_at"] = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+            self.lock().projects.insert(twin.id(), twin);
+        }
         let answer = project.show_created(&role, &database, &password);
         let id = project.id();
         self.lock().projects.insert(id, project);

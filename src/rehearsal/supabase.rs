@@ -29,6 +29,10 @@ pub struct Supabase {
 struct State {
     organizations: Vec<Organization>,
     projects: BTreeMap<String, Project>,
+    /// What was deleted is listed for a while, on its way out: until when, and how it is shown.
+    leaving: Vec<(Instant, Value)>,
+    /// How many seconds later than the next project another run makes one of its name.
+    twin: Option<i64>,
     spent: BTreeMap<String, (u32, Instant)>,
 }
 
@@ -36,6 +40,14 @@ struct Organization {
     slug: String,
     name: String,
     plan: &'static str,
+}
+
+impl State {
+    fn list(&mut self) -> Value {
+        self.leaving.retain(|(until, _)| *until > Instant::now());
+        let leaving = self.leaving.iter().map(|(_, shown)| shown.clone());
+        self.projects.values().map(Project::show).chain(leaving).collect()
+    }
 }
 
 /// A request the API refuses: status and message.
@@ -85,7 +97,13 @@ impl Supabase {
             name: name.clone(),
             plan: if name.ends_with("-pro") { "pro" } else { "free" },
         });
-        let state = State { organizations: organizations.collect(), projects: BTreeMap::new(), spent: BTreeMap::new() };
+        let state = State {
+            organizations: organizations.collect(),
+            projects: BTreeMap::new(),
+            leaving: vec![],
+            twin: None,
+            spent: BTreeMap::new(),
+        };
         let token = format!("sbp_{}", made_up::hex(40));
         Supabase { state: Arc::new(Mutex::new(state)), databases, token, pace }
     }
@@ -101,6 +119,11 @@ impl Supabase {
         if let Some(project) = self.lock().projects.values_mut().find(|project| project.name == name) {
             project.is_asleep = true;
         }
+    }
+
+    /// With the next project that is made, another run makes one of the same name, so many seconds later.
+    pub fn meet_a_twin(&self, seconds: i64) {
+        self.lock().twin = Some(seconds);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -145,7 +168,7 @@ impl Supabase {
                 })))
             }
             ("GET", ["organizations", slug, "projects"]) => self.projects_of(slug, request),
-            ("GET", ["projects"]) => Ok(ok(self.lock().projects.values().map(Project::show).collect())),
+            ("GET", ["projects"]) => Ok(ok(self.lock().list())),
             ("POST", ["projects"]) => self.create(&request.body),
             ("GET", ["projects", "available-regions"]) => Ok(ok(regions())),
             (_, ["projects", reference, rest @ ..]) => self.project(request, reference, rest).await,
@@ -225,6 +248,10 @@ impl Supabase {
             size => sizes.iter().find(|known| **known == size).copied().unwrap_or("micro"),
         };
         let project = Project::new(&name, &slug, &region, size, self.pace);
+        if let Some(seconds) = state.twin.take() {
+            let twin = Project::new(&name, &slug, &region, size, self.pace).made(seconds);
+            state.projects.insert(twin.reference.clone(), twin);
+        }
         let (shown, reference) = (project.show_new(), project.reference.clone());
         state.projects.insert(reference.clone(), project);
         drop(state);
@@ -274,7 +301,11 @@ impl Supabase {
                 return Ok(answer);
             }
             ("DELETE", []) => {
-                let project = self.lock().projects.remove(reference).ok_or_else(not_found)?;
+                let mut state = self.lock();
+                let project = state.projects.remove(reference).ok_or_else(not_found)?;
+                let mut shown = project.show();
+                shown["status"] = "GOING_DOWN".into();
+                state.leaving.push((Instant::now() + self.pace * 8, shown));
                 return Ok(ok(json!({ "id": 1_234_567, "ref": project.reference, "name": project.name })));
             }
             _ => {}

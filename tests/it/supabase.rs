@@ -239,3 +239,72 @@ async fn a_refused_password_is_not_repeated_in_the_failure() {
     assert!(went.failure().contains("too weak"), "{}", went.failure());
     assert!(!serde_json::to_string(&went.events).unwrap().contains("weak-7c"), "{}", went.failure());
 }
+
+/// What a run says in notes.
+fn notes(went: &crate::world::Went) -> String {
+    let note = |event: &landfall::model::event::Event| match &event.event {
+        landfall::model::event::What::Note { text } => Some(text.clone() + "\n"),
+        _ => None,
+    };
+    went.events.iter().filter_map(note).collect()
+}
+
+#[tokio::test]
+async fn of_two_runs_that_make_a_project_at_the_same_moment_the_younger_gives_way() {
+    let Some(world) = world().await else { return };
+    let supabase = world.clouds.supabase.clone().unwrap();
+    supabase.meet_a_twin(-1);
+    let went = world.go(&playbook(""), Goal::Apply).await;
+    assert_eq!(went.outcome.code, Kind::Conflict.exit_code(), "{}", went.failure());
+    assert!(went.failure().contains("another run made the project acme-database"), "{}", went.failure());
+    assert_eq!(world.clouds.holds(), ["supabase project acme-database"], "the older one stays, alone");
+    assert_eq!(reference(&world), None, "which is not this playbook's");
+    let again = world.go(&playbook(""), Goal::Plan).await;
+    assert_eq!(again.outcome.code, Kind::Conflict.exit_code(), "{}", again.failure());
+}
+
+#[tokio::test]
+async fn the_older_project_stays_and_the_second_one_is_named() {
+    let Some(world) = world().await else { return };
+    world.clouds.supabase.clone().unwrap().meet_a_twin(1);
+    let went = world.go(&playbook(""), Goal::Apply).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert_eq!(world.clouds.holds().len(), 2, "the other run takes its own away");
+    let went = world.go(&playbook(""), Goal::Plan).await;
+    assert_eq!((went.outcome.code, went.plan()), (0, vec![]), "{}", went.failure());
+    assert!(notes(&went).contains("there is a second project acme-database"), "{}", notes(&went));
+}
+
+#[tokio::test]
+async fn a_project_that_replaces_another_never_gives_way_to_the_one_that_is_going() {
+    let Some(world) = world().await else { return };
+    assert_eq!(world.go(&playbook(""), Goal::Apply).await.outcome.code, 0);
+    let first = reference(&world).unwrap();
+    // At once, while the old one is still listed.
+    let moved = playbook("").replace("eu-central-1", "eu-west-1");
+    let went = world.go(&moved, Goal::Apply).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert_ne!(reference(&world).unwrap(), first);
+    assert_eq!(world.clouds.holds(), ["supabase project acme-database"]);
+}
+
+#[tokio::test]
+async fn at_neon_too_the_younger_of_two_projects_gives_way() {
+    let databases = match Databases::find(vec![]).await {
+        Ok(databases) => Arc::new(databases),
+        Err(why) if std::env::var_os("LANDFALL_HOST_TESTS").is_some() => panic!("{why}"),
+        Err(why) => return skipped(&why),
+    };
+    let world = World::of(&["neon"], Ground { databases: Some(databases), ..ground() }).await;
+    let playbook = "schema = 1\nname = \"acme\"\n\n[[step]]\nuse = \"database\"\nprovider = \"neon\"\nregion = \"aws-eu-central-1\"\n";
+    world.clouds.neon.as_ref().unwrap().meet_a_twin(-2);
+    let went = world.go(playbook, Goal::Apply).await;
+    assert_eq!(went.outcome.code, Kind::Conflict.exit_code(), "{}", went.failure());
+    assert_eq!(world.clouds.holds(), ["neon project acme-database"]);
+    assert_eq!(secret(&world, "database-password"), None, "no password of a project that is gone");
+    // The other run's project is this playbook's: what is missing here is taken from it.
+    let went = world.go(playbook, Goal::Apply).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert_eq!(world.clouds.holds(), ["neon project acme-database"]);
+    assert!(secret(&world, "database-password").is_some());
+}

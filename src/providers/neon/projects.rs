@@ -16,6 +16,7 @@ use crate::model::secret::Secret;
 use crate::model::service::Project;
 use crate::model::value::{Quoting, Value};
 use crate::providers::neon::api::{NeonApi, parse};
+use crate::providers::twins::{Made, gave_way, older_twin};
 
 /// The annotation that says which playbook owns a project's branch, and which says for which step it was made.
 const OWNER: &str = "landfall";
@@ -41,6 +42,15 @@ pub(super) enum Found {
     Stranger(Info),
 }
 
+impl Found {
+    fn info(&self) -> &Info {
+        match self {
+            Found::Mine(mine) => &mine.info,
+            Found::Stranger(info) => info,
+        }
+    }
+}
+
 /// A project as the API lists it.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Info {
@@ -49,6 +59,7 @@ pub(super) struct Info {
     region_id: String,
     pg_version: i64,
     org_id: Option<String>,
+    created_at: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -68,6 +79,15 @@ struct Endpoint {
 /// Looks at every project of the playbook's names, in every organisation the key sees and in those that `want` names,
 /// and at the branch of each for the mark.
 pub(super) async fn load(api: NeonApi<'_>, owner: &Name, want: &[Resource]) -> Result<Vec<Found>, Failure> {
+    let mut found = Vec::new();
+    for info in list(api, owner, want).await? {
+        found.push(look(api, owner, info).await?);
+    }
+    Ok(found)
+}
+
+/// Every project of the playbook's names.
+async fn list(api: NeonApi<'_>, owner: &Name, want: &[Resource]) -> Result<Vec<Info>, Failure> {
     let mut organizations = api.organizations().await?;
     for resource in want {
         if let Spec::Project(Project { organization: Some(named), .. }) = &resource.spec
@@ -84,11 +104,8 @@ pub(super) async fn load(api: NeonApi<'_>, owner: &Name, want: &[Resource]) -> R
     if organizations.is_empty() {
         named = api.projects(&prefix, None).await?;
     }
-    let mut found = Vec::new();
-    for info in named.into_iter().filter(|info| info.name.starts_with(&prefix)) {
-        found.push(look(api, owner, info).await?);
-    }
-    Ok(found)
+    named.retain(|info| info.name.starts_with(&prefix));
+    Ok(named)
 }
 
 async fn look(api: NeonApi<'_>, owner: &Name, info: Info) -> Result<Found, Failure> {
@@ -235,6 +252,7 @@ async fn carry_out(api: NeonApi<'_>, change: &ReadyChange) -> Result<(), Failure
     let Spec::Project(spec) = &resource.spec else { return Ok(()) };
     let found = load(api, &resource.owner, std::slice::from_ref(resource)).await?;
     let there = mine(&found, resource);
+    let known: Vec<String> = found.iter().map(|found| found.info().id.clone()).collect();
     match (&change.verb, there) {
         (Verb::Delete, Some(mine)) => delete(api, mine, spec).await,
         (Verb::Delete, None) => forget(api, spec),
@@ -243,11 +261,11 @@ async fn carry_out(api: NeonApi<'_>, change: &ReadyChange) -> Result<(), Failure
             check_region(api, &spec.region).await?;
             prove_place(api, &spec.password)?;
             delete(api, mine, spec).await?;
-            create(api, resource, spec).await
+            create(api, resource, spec, &known).await
         }
         (Verb::Update(fields), Some(mine)) => update(api, mine, spec, fields).await,
         (_, Some(_)) => Ok(()),
-        (_, None) => create(api, resource, spec).await,
+        (_, None) => create(api, resource, spec, &known).await,
     }
 }
 
@@ -280,7 +298,8 @@ fn prove_place(api: NeonApi<'_>, password: &Name) -> Result<(), Failure> {
     api.doors.keys.remove(&trial)
 }
 
-async fn create(api: NeonApi<'_>, resource: &Resource, spec: &Project) -> Result<(), Failure> {
+/// Makes the project, unless another run made one just before. Those of `known` were there already.
+async fn create(api: NeonApi<'_>, resource: &Resource, spec: &Project, known: &[String]) -> Result<(), Failure> {
     prove_place(api, &spec.password)?;
     let mut project = json!({
         "name": resource.cloud_name(),
@@ -300,12 +319,24 @@ async fn create(api: NeonApi<'_>, resource: &Resource, spec: &Project) -> Result
         project["org_id"] = organization.as_str().into();
     }
     let answer = api.act(Method::Post, "/projects", json!({ "project": project })).await?;
+    give_way(api, resource, known, &answer["project"]).await?;
     let uris = answer["connection_uris"].as_array().cloned().unwrap_or_default();
     match uris.first().and_then(|uri| uri["connection_parameters"]["password"].as_str()) {
         Some(password) => api.doors.keys.put(&spec.password, Secret::new(password.to_owned())),
         // The next look sees that it is missing, and asks for it.
         None => Ok(()),
     }
+}
+
+/// Deletes what was `made` again where another run made a project of the same name just before.
+async fn give_way(api: NeonApi<'_>, resource: &Resource, known: &[String], made: &Json) -> Result<(), Failure> {
+    let (Some(id), Some(at)) = (made["id"].as_str(), made["created_at"].as_str()) else { return Ok(()) };
+    let listed = list(api, &resource.owner, std::slice::from_ref(resource)).await?;
+    let name = resource.cloud_name();
+    let twins = listed.iter().filter(|info| info.name == name).map(|info| Made { id: &info.id, at: &info.created_at });
+    let Some(older) = older_twin(Made { id, at }, known, twins) else { return Ok(()) };
+    api.delete(&format!("/projects/{id}")).await?;
+    Err(gave_way(&name, older, id))
 }
 
 async fn update(api: NeonApi<'_>, mine: &Mine, spec: &Project, fields: &[FieldChange]) -> Result<(), Failure> {

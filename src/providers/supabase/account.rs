@@ -4,6 +4,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::model::event::Progress;
 use crate::model::failure::Failure;
 use crate::model::machine::digest;
 use crate::model::money::{Money, PriceLine};
@@ -34,6 +35,7 @@ pub(super) struct Info {
     pub name: String,
     pub region: String,
     pub status: String,
+    pub created_at: String,
     pub database: Option<Host>,
 }
 
@@ -141,7 +143,18 @@ impl<'a> Account<'a> {
         // Asking a project that is not up only gives errors.
         let is_up = info.status == "ACTIVE_HEALTHY";
         match &resource.spec {
-            Spec::Project(spec) => self.see_project(spec, info, mark, is_up).await,
+            Spec::Project(spec) => {
+                let twins =
+                    self.projects.iter().filter(|other| other.name == info.name && other.reference != info.reference);
+                for twin in twins {
+                    self.api.report.tell(Progress::Note(format!(
+                        "there is a second project {} ({}) in the organisation {}, which this playbook does not use and which may \
+                         cost money; delete it in the dashboard if nobody needs it",
+                        twin.name, twin.reference, twin.organization_slug
+                    )));
+                }
+                self.see_project(spec, info, mark, is_up).await
+            }
             _ if !is_up => Ok(Observed::Absent),
             Spec::Preferences(spec) => self.see_settings(spec, info).await,
             Spec::AllowList(_) => self.see_networks(info).await,

@@ -25,7 +25,7 @@ pub(super) const API: Api = Api {
 #[derive(Clone, Copy)]
 pub(super) struct Supa<'a> {
     pub doors: &'a Doors,
-    report: &'a Report,
+    pub report: &'a Report,
 }
 
 impl<'a> Supa<'a> {

@@ -16,6 +16,7 @@ use crate::model::service::{AllowList, Preferences, Project};
 use crate::providers::supabase::account::{Account, Found, Info, Organization, PENDING, password_mark, reference};
 use crate::providers::supabase::api::Supa;
 use crate::providers::supabase::migrations;
+use crate::providers::twins::{Made, gave_way, older_twin};
 
 /// How long a project may take to come up; the next run takes the wait up where this one left it.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -39,6 +40,7 @@ async fn carry_out(api: Supa<'_>, change: &ReadyChange, report: &Report) -> Resu
     let resource = &change.resource;
     let account = Account::load(api).await?;
     if let Spec::Project(spec) = &resource.spec {
+        let known: Vec<String> = account.projects.iter().map(|project| project.reference.clone()).collect();
         return match &change.verb {
             Verb::Delete => delete(api, &account, resource, spec).await,
             Verb::Replace(_) => {
@@ -46,10 +48,10 @@ async fn carry_out(api: Supa<'_>, change: &ReadyChange, report: &Report) -> Resu
                 let organization = organization_of(&account, spec)?;
                 check_region(api, &organization.slug, &spec.region).await?;
                 delete(api, &account, resource, spec).await?;
-                create(api, &Account::load(api).await?, resource, spec, report).await
+                create(api, &Account::load(api).await?, resource, spec, &known, report).await
             }
             Verb::Update(fields) => update(api, &account, resource, spec, fields, report).await,
-            _ => create(api, &account, resource, spec, report).await,
+            _ => create(api, &account, resource, spec, &known, report).await,
         };
     }
     let info = project_of(&account, resource)?;
@@ -109,17 +111,20 @@ fn password_of(api: Supa<'_>, spec: &Project) -> Result<Secret, Failure> {
     })
 }
 
+/// Makes the project, unless another run made one just before. Those of `known` were there already.
 async fn create(
     api: Supa<'_>,
     account: &Account<'_>,
     resource: &Resource,
     spec: &Project,
+    known: &[String],
     report: &Report,
 ) -> Result<(), Failure> {
     #[derive(Deserialize)]
-    struct Made {
+    struct New {
         #[serde(rename = "ref")]
         reference: String,
+        created_at: String,
     }
     let organization = organization_of(account, spec)?;
     let password = password_of(api, spec)?;
@@ -140,15 +145,30 @@ async fn create(
         // Refused: nothing was made, and nothing of this name is ours.
         api.doors.references.put(&resource.step, None)?;
     }
-    let made: Made = serde_json::from_value(made?)
+    let made: New = serde_json::from_value(made?)
         .map_err(|e| Failure::new(Kind::Lost, "supabase's answer to a new project is not understood").because(e))?;
     let kept = reference(&made.reference, &password_mark(password.expose()));
     api.doors.references.put(&resource.step, Some(&kept))?;
+    let ours = Made { id: &made.reference, at: &made.created_at };
+    give_way(api, resource, known, ours).await?;
     come_up(api, &made.reference, &resource.cloud_name(), report).await?;
     if let Some(days) = spec.wishes.get("point_in_time") {
         order(api, &made.reference, "pitr", &days.to_string()).await?;
     }
     keep_keys(api, &made.reference, spec).await
+}
+
+/// Deletes `ours` again where another run made a project of the same name just before.
+async fn give_way(api: Supa<'_>, resource: &Resource, known: &[String], ours: Made<'_>) -> Result<(), Failure> {
+    let name = resource.cloud_name();
+    // What is on its way out is left out there.
+    let account = Account::load(api).await?;
+    let twins = account.projects.iter().filter(|project| project.name == name);
+    let twins = twins.map(|project| Made { id: &project.reference, at: &project.created_at });
+    let Some(older) = older_twin(ours, known, twins) else { return Ok(()) };
+    api.delete_project(ours.id).await?;
+    api.doors.references.put(&resource.step, None)?;
+    Err(gave_way(&name, older, ours.id))
 }
 
 async fn update(

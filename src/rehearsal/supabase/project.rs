@@ -96,6 +96,13 @@ impl Project {
         }
     }
 
+    /// The same, made so many seconds later.
+    pub(super) fn made(mut self, seconds: i64) -> Project {
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        self.created = at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        self
+    }
+
     pub(super) fn status(&self) -> &'static str {
         match self.busy {
             Some((until, what)) if until > Instant::now() => return what,
