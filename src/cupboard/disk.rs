@@ -62,8 +62,22 @@ pub fn operator(state: &Path) -> Operator {
         }
         kept => kept.to_owned(),
     };
-    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+    let user =
+        ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok()).filter(|user| !user.is_empty());
+    let user = user.or_else(account).unwrap_or_default();
     Operator::new(&id, &user, &gethostname::gethostname().to_string_lossy())
+}
+
+/// The account this process belongs to, where the environment does not say: on Linux the owner of its entry in /proc, by
+/// the name that passwd(5) has for it.
+fn account() -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let number = fs::metadata("/proc/self").ok()?.uid().to_string();
+    let accounts = fs::read_to_string("/etc/passwd").ok()?;
+    accounts.lines().map(|line| line.split(':').collect::<Vec<_>>()).find_map(|fields| match fields[..] {
+        [name, _, uid, ..] if uid == number => Some(name.to_owned()),
+        _ => None,
+    })
 }
 
 /// Who runs Landfall here, now and in later runs. Fails as `Failed` where the number cannot be kept.

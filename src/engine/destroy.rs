@@ -40,6 +40,13 @@ impl Run {
             .collect();
         let views = changes.iter().map(ChangeView::from).chain(orphans.iter().map(delete_view)).collect();
         Run::tell_plan(teller, views, &[], vec![])?;
+        for want in &survey.wanted {
+            if let Some(Observed::Foreign(what)) = survey.seen.get(&want.address) {
+                teller.tell(What::Note {
+                    text: format!("{} is left alone, and may go on costing money: {what}", want.address),
+                })?;
+            }
+        }
         if changes.is_empty() && orphans.is_empty() {
             self.clear_leases(&survey, teller).await?;
             return Ok(Reached { changes: 0, failure: None });

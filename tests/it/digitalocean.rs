@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use landfall::engine::Goal;
+use landfall::model::event::{Event, What};
 use landfall::model::failure::Kind;
 use landfall::rehearsal::clouds::Ground;
 use serde_json::json;
@@ -37,7 +38,10 @@ async fn a_reserved_address_that_the_lock_line_does_not_name_is_never_given_back
     let went = world.go(&playbook(&world), Goal::Apply).await;
     assert_eq!(went.outcome.code, Kind::Conflict.exit_code(), "{}", went.failure());
     assert!(went.failure().contains(&address) && went.failure().contains("--adopt"), "{}", went.failure());
-    assert_eq!(world.go(&playbook(&world), Goal::Destroy).await.outcome.code, 0);
+    let went = world.go(&playbook(&world), Goal::Destroy).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    let named = |event: &Event| matches!(&event.event, What::Note { text } if text.contains(&address) && text.contains("left alone"));
+    assert!(went.events.iter().any(named), "what is left is named: {:?}", went.events);
     assert_eq!(world.clouds.holds(), [format!("digitalocean reserved-ip {address}")]);
 
     // One that leads nowhere any more is not taken for the new droplet's.

@@ -71,19 +71,19 @@ async fn the_first_plan_of_an_existing_server_names_firewalls_web_servers_and_po
     if !hosts_are_asked_for() {
         return;
     }
-    let host = Bare::boot("deploy", serde_json::json!({})).await;
+    let mut host = Bare::boot("deploy", serde_json::json!({})).await;
     install(&host, "nginx-light ufw firewalld iptables").await;
     host.console("systemctl disable --now firewalld; systemctl enable --now nginx").await;
-    let folder = host.world.folder.path();
-    std::fs::create_dir(folder.join("public")).unwrap();
-    std::fs::write(folder.join("public/index.html"), "here\n").unwrap();
+    let public = host.world.folder.path().join("public");
+    std::fs::create_dir(&public).unwrap();
+    std::fs::write(public.join("index.html"), "here\n").unwrap();
     let text = playbook(&host, &[FIREWALL, SITE, PROXY]);
-    let plan = async || host.world.go(&text, Goal::Plan).await;
+    let plan = async |host: &Bare| host.world.go(&text, Goal::Plan).await;
     let before = host.console("nft list ruleset; cat /etc/nginx/nginx.conf | sha256sum").await;
 
     // nginx on the proxy's port, and a program on a port that the firewall will close.
     host.console("systemd-run --unit=shop.service --quiet python3 -m http.server 8080 && sleep 1").await;
-    let went = plan().await;
+    let went = plan(&host).await;
     assert_eq!(went.outcome.code, Kind::Conflict.exit_code(), "{}", went.failure());
     assert_said(
         &went,
@@ -105,7 +105,7 @@ async fn the_first_plan_of_an_existing_server_names_firewalls_web_servers_and_po
 
     // ufw: in the way where it closes what visitors need, used where it lets them in.
     host.console("systemctl disable --now nginx; ufw allow 22/tcp; ufw --force enable").await;
-    let went = plan().await;
+    let went = plan(&host).await;
     assert_eq!(went.outcome.code, Kind::Conflict.exit_code());
     assert_said(
         &went,
@@ -116,14 +116,14 @@ async fn the_first_plan_of_an_existing_server_names_firewalls_web_servers_and_po
         &["nginx"],
     );
     host.console("ufw allow 80/tcp && ufw allow 443/tcp").await;
-    let went = plan().await;
+    let went = plan(&host).await;
     assert_eq!(went.outcome.code, 0, "{}", went.failure());
     assert_said(&went, &["ufw is in force on the host, too; it lets in what the playbook opens"], &["! "]);
     host.console("ufw --force disable").await;
 
     // firewalld, likewise.
     host.console("systemctl start firewalld").await;
-    let went = plan().await;
+    let went = plan(&host).await;
     assert_eq!(went.outcome.code, Kind::Conflict.exit_code(), "{}", said(&went));
     assert_said(
         &went,
@@ -134,7 +134,7 @@ async fn the_first_plan_of_an_existing_server_names_firewalls_web_servers_and_po
         "firewall-cmd --quiet --permanent --add-service=http --add-service=https && firewall-cmd --quiet --reload",
     )
     .await;
-    let went = plan().await;
+    let went = plan(&host).await;
     assert_eq!(went.outcome.code, 0, "{}", said(&went));
     assert_said(&went, &["firewalld is in force on the host, too"], &["! "]);
     host.console("systemctl stop firewalld").await;
@@ -144,10 +144,26 @@ async fn the_first_plan_of_an_existing_server_names_firewalls_web_servers_and_po
     host.console("nft add table inet mine; nft add chain inet mine in '{ type filter hook input priority 5; policy drop; }'; \
                   nft add rule inet mine in ct state established,related accept; nft add rule inet mine in tcp dport '{ 22, 80 }' accept")
         .await;
-    assert_said(&plan().await, &["table inet mine is in force on the host and closes tcp/443:"], &["ufw"]);
+    assert_said(&plan(&host).await, &["table inet mine is in force on the host and closes tcp/443:"], &["ufw"]);
     host.console("nft delete table inet mine; iptables -A INPUT -p tcp --dport 443 -j REJECT").await;
-    assert_said(&plan().await, &["iptables is in force on the host and closes tcp/443:"], &["mine"]);
+    assert_said(&plan(&host).await, &["iptables is in force on the host and closes tcp/443:"], &["mine"]);
     host.console("iptables -F INPUT").await;
+
+    // A Caddyfile of somebody's own is in the way until it is handed over; so is an account that sudo asks for a password.
+    install(&host, "caddy").await;
+    host.console("systemctl stop caddy; printf 'old.acme.test {\\n\\trespond \"old\"\\n}\\n' >/etc/caddy/Caddyfile")
+        .await;
+    let went = plan(&host).await;
+    assert_eq!(went.outcome.code, Kind::Conflict.exit_code());
+    let adopt = "host/web/file/etc/caddy/Caddyfile";
+    assert_said(&went, &[&format!("! {adopt}:"), &format!("`--adopt {adopt}`")], &[]);
+    host.console("mv /etc/sudoers.d/90-cloud-init-users /root/ && echo 'deploy ALL=(ALL) ALL' >/etc/sudoers.d/deploy")
+        .await;
+    let went = plan(&host).await;
+    assert_eq!(went.outcome.code, Kind::Human.exit_code());
+    assert!(went.failure().contains("sudo on the host asks for a password"), "{}", went.failure());
+    host.console("mv /root/90-cloud-init-users /etc/sudoers.d/ && rm /etc/sudoers.d/deploy").await;
+    host.world.adopt = vec![adopt.to_owned()];
 
     // With nothing of others in between, it goes well, and a second look finds nothing to say.
     let went = host.world.go(&text, Goal::Apply).await;
@@ -168,6 +184,9 @@ async fn the_first_plan_of_an_existing_server_names_firewalls_web_servers_and_po
     assert!(went.failure().contains("nothing answers on port 443"), "{}", went.failure());
     assert_said(&went, &["table inet mine is in force on the host and closes tcp/443"], &[]);
     assert_eq!(went.plan(), Vec::<String>::new(), "the server itself is as the playbook says");
+    let went = host.world.go(&text, Goal::Destroy).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    assert!(host.console("cat /etc/caddy/Caddyfile").await.contains("old.acme.test"), "what was there is back");
     host.close().await;
 }
 
