@@ -294,6 +294,25 @@ pub struct Compose {
     pub forbidden: Vec<String>,
     /// What answers when the project is healthy.
     pub health: Option<Health>,
+    /// The PostgreSQL whose data one of its volumes holds.
+    pub cluster: Option<Cluster>,
+}
+
+/// A PostgreSQL whose data is in a volume of a Compose project. Data of one major version is not read by another
+/// (postgresql.org/docs/current/upgrading.html).
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The service that runs it.
+    pub service: String,
+    /// Its major version.
+    pub version: u32,
+}
+
+impl Cluster {
+    /// The version whose data is there, in the planner's words.
+    pub fn data(version: u32) -> Value {
+        format!("of PostgreSQL {version}").as_str().into()
+    }
 }
 
 /// Where an app answers, and how it is asked: as its visitors' proxy would.
@@ -327,6 +346,9 @@ impl Compose {
         let mut fields = Fields::from([("running", true.into()), ("up_to_date", true.into())]);
         if self.health.is_some() {
             fields.insert("healthy", true.into());
+        }
+        if let Some(cluster) = &self.cluster {
+            fields.insert("data", Cluster::data(cluster.version));
         }
         fields
     }

@@ -230,7 +230,7 @@ impl Spec {
             Spec::Server(_) => {
                 Rules { replace_on: &["location", "image"], write_only: &["admin", "keys"], holds_data: true }
             }
-            Spec::Compose(_) => Rules { holds_data: true, ..Rules::PLAIN },
+            Spec::Compose(_) => Rules { replace_on: &["data"], holds_data: true, ..Rules::PLAIN },
             Spec::PrivateNetwork(_) | Spec::ReservedIp(_) => Rules { replace_on: &["location"], ..Rules::PLAIN },
             Spec::OriginCertificate(_) => Rules { replace_on: &["names", "request", "in_time"], ..Rules::PLAIN },
             Spec::Project(_) => {

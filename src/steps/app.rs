@@ -384,6 +384,7 @@ fn containers(site: &Site<'_>, host: &HostAt, answers: &AppAnswers) -> Result<Ve
         env_files: value_files,
         forbidden,
         health,
+        cluster: None,
     };
     all.push(site.on_host(host, "compose", project, Spec::Compose(spec)));
     Ok(all)

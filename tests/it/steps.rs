@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use landfall::cli::load::{Refused, check, load};
-use landfall::model::resource::{Resource, Spec};
+use landfall::model::diff::{Verb, diff};
+use landfall::model::resource::{Observed, Resource, Spec};
 use landfall::model::value::{OutputKey, Outputs};
 use landfall::steps;
 
@@ -314,6 +315,19 @@ fn a_database_of_version_18_keeps_its_data_where_its_image_takes_it() {
         let file = content(&desired(&step, &Outputs::new()), "/srv/landfall/acme/database/compose.yaml");
         assert!(file.contains(place), "{version}: {file}");
     }
+}
+
+#[test]
+fn another_major_version_on_living_data_needs_a_second_word() {
+    let compose = |version: u32| {
+        let step = format!("[[step]]\nuse = \"database\"\nprovider = \"host\"\non = \"web\"\nversion = {version}\n");
+        let all = desired(&step, &Outputs::new());
+        all.into_iter().find(|resource| matches!(resource.spec, Spec::Compose(_))).unwrap()
+    };
+    let there = |version| Observed::Present { fields: compose(version).spec.fields(), outputs: vec![], ours: true };
+    assert!(diff(&compose(17), &there(17)).is_keep());
+    let change = diff(&compose(18), &there(17));
+    assert!(matches!(change.verb, Verb::Replace(_)) && change.loses_data(), "{:?}", change.verb);
 }
 
 #[test]

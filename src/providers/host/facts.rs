@@ -94,8 +94,8 @@ pub(super) struct Facts {
     pub authorized: BTreeMap<String, Vec<String>>,
     /// Content by mark.
     pub marks: BTreeMap<String, String>,
-    /// Service, state and status of each container, by project.
-    pub containers: BTreeMap<String, Vec<[String; 3]>>,
+    /// Service, state, status and image of each container, by project.
+    pub containers: BTreeMap<String, Vec<[String; 4]>>,
     /// HTTP status by port and path; 0 where nothing answered.
     pub health: BTreeMap<(u16, String), u16>,
     /// Variable and length by path.
@@ -202,8 +202,8 @@ impl Facts {
                     self.secrets.insert((*path).to_owned(), ((*variable).to_owned(), length));
                 }
             }
-            ("container", [project, service, state, status]) => {
-                let container = [*service, *state, *status].map(str::to_owned);
+            ("container", [project, service, state, status, image]) => {
+                let container = [*service, *state, *status, *image].map(str::to_owned);
                 self.containers.entry((*project).to_owned()).or_default().push(container);
             }
             ("health", [port, path, status]) => {

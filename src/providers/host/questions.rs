@@ -150,7 +150,7 @@ impl Questions {
             out.line(format!("if [ -e {path} ]; then IFS='=' read -r name value <{path}; printf '{mark}secret\\t%s\\t%s\\t%s\\n' {path} \"$name\" \"${{#value}}\" >&3; value=; fi"));
         }
         if self.containers {
-            out.line(format!("command -v docker >/dev/null && docker ps --all --no-trunc --filter label=com.docker.compose.project --format '{mark}container\t{{{{.Label \"com.docker.compose.project\"}}}}\t{{{{.Label \"com.docker.compose.service\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}' >&3 2>/dev/null"));
+            out.line(format!("command -v docker >/dev/null && docker ps --all --no-trunc --filter label=com.docker.compose.project --format '{mark}container\t{{{{.Label \"com.docker.compose.project\"}}}}\t{{{{.Label \"com.docker.compose.service\"}}}}\t{{{{.State}}}}\t{{{{.Status}}}}\t{{{{.Image}}}}' >&3 2>/dev/null"));
         }
         for health in &self.health {
             let (port, path, asking) = (health.port, quote(health.asked()), asking(health));

@@ -3,7 +3,7 @@
 
 use minijinja::context;
 
-use crate::model::machine::{Compose, Directory, File};
+use crate::model::machine::{Cluster, Compose, Directory, File};
 use crate::model::name::Name;
 use crate::model::playbook::Entry;
 use crate::model::problem::Problem;
@@ -77,6 +77,7 @@ pub(super) fn container(site: &Site<'_>, answers: &DatabaseAnswers, password: Na
         env_files: vec![],
         forbidden: vec![],
         health: None,
+        cluster: Some(Cluster { service: "postgres".to_owned(), version: answers.version.unwrap_or(VERSION) }),
     };
     let mut compose = site.on_host(&host, "compose", project, Spec::Compose(compose));
     compose.gives = vec![

@@ -1,6 +1,6 @@
 //! Docker Compose projects.
 
-use crate::model::machine::{Compose, Health};
+use crate::model::machine::{Cluster, Compose, Health};
 use crate::model::resource::Fields;
 use crate::providers::host::facts::{Facts, MARKS, content_digest};
 use crate::providers::host::questions::Questions;
@@ -36,7 +36,7 @@ pub(super) fn ask(spec: &Compose, questions: &mut Questions) {
 pub(super) fn read(spec: &Compose, facts: &Facts) -> Option<Fields> {
     let containers = facts.containers.get(&spec.project)?;
     // A container that ended well has done its work.
-    let is_well = |[_, state, status]: &[String; 3]| {
+    let is_well = |[_, state, status, _]: &[String; 4]| {
         state == "running" && !status.contains("unhealthy") || status.starts_with("Exited (0)")
     };
     let has = |service: &String| containers.iter().any(|[name, ..]| name == service);
@@ -47,7 +47,23 @@ pub(super) fn read(spec: &Compose, facts: &Facts) -> Option<Fields> {
         let status = facts.health.get(&(health.port, health.asked().to_owned()));
         fields.insert("healthy", status.is_some_and(|status| health.is_good(*status)).into());
     }
+    if let Some(cluster) = &spec.cluster {
+        let image = containers.iter().find(|[service, ..]| *service == cluster.service).map(|[.., image]| image);
+        // Where the image does not say, nothing is known against it.
+        let there = image.and_then(|image| major_version(image)).unwrap_or(cluster.version);
+        fields.insert("data", Cluster::data(there));
+    }
     Some(fields)
+}
+
+/// The major version in an image's tag: `postgres:17`, `postgres:17.2-bookworm`.
+fn major_version(image: &str) -> Option<u32> {
+    let (name, tag) = image.rsplit('/').next()?.split_once(':')?;
+    // An image whose tag has moved on is shown by its digest.
+    if name == "sha256" {
+        return None;
+    }
+    tag.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn command(spec: &Compose) -> String {
@@ -144,4 +160,23 @@ pub(super) fn unmake(spec: &Compose, out: &mut Script) {
     out.line(format!("{} down --volumes --remove-orphans", command(spec)));
     out.line(format!("rm -rf -- {}", quote(&format!("/var/lib/landfall/good/{}", spec.project))));
     forget(spec, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_cluster_is_told_by_its_image() {
+        for (image, version) in [
+            ("postgres:17", Some(17)),
+            ("registry.acme.test:5000/postgres:16.4-bookworm", Some(16)),
+            ("postgres", None),
+            ("postgres:latest", None),
+            ("registry.acme.test:5000/postgres", None),
+            ("sha256:0123", None),
+        ] {
+            assert_eq!(major_version(image), version, "{image}");
+        }
+    }
 }
