@@ -253,8 +253,11 @@ async fn failures_on_a_host_are_told_and_the_next_run_converges() {
     host.at.made_by_us = false;
     let theirs = [host.file("/etc/theirs/file", "ours\n")];
     let foreign = plan(&doors, &theirs).await;
-    assert!(matches!(&foreign[0].verb, Verb::Conflict(what) if what.contains("/var/lib/landfall/made")), "{foreign:?}");
-    host.console("echo 'acme host/web/file/etc/theirs/file' >>/var/lib/landfall/made").await;
+    assert!(
+        matches!(&foreign[0].verb, Verb::Conflict(what) if what.contains("`--adopt host/web/file/etc/theirs/file`")),
+        "{foreign:?}"
+    );
+    let theirs = [Resource { adopt: true, ..theirs[0].clone() }];
     carry_out(&doors, plan(&doors, &theirs).await).await.unwrap();
     let seen = observe(&doors, &theirs).await.unwrap();
     carry_out(&doors, vec![absent(&theirs[0], &seen[0])]).await.unwrap();
