@@ -34,11 +34,16 @@ pub(super) fn older_twin<'a>(
     listed.filter(is_older).map(|made| made.id).next()
 }
 
+/// What is said when `other`, of the same name, was there before ours was made.
+pub(super) fn came_first(name: &str, other: &str) -> Failure {
+    Failure::new(Kind::Conflict, format!("another run made the project {name} ({other}) at the same moment"))
+        .hint("let the other run end, take its copy of the playbook and its vault, and run the same command again")
+}
+
 /// What is said when ours has given way to `older`.
 pub(super) fn gave_way(name: &str, older: &str, ours: &str) -> Failure {
-    Failure::new(Kind::Conflict, format!("another run made the project {name} ({older}) at the same moment"))
+    came_first(name, older)
         .because(format!("the project that this run made ({ours}) was younger and has been deleted again"))
-        .hint("let the other run end, take its copy of the playbook and its vault, and run the same command again")
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::model::service::{AllowList, Preferences, Project};
 use crate::providers::supabase::account::{Account, Found, Info, Organization, PENDING, password_mark, reference};
 use crate::providers::supabase::api::Supa;
 use crate::providers::supabase::migrations;
-use crate::providers::twins::{Made, gave_way, older_twin};
+use crate::providers::twins::{Made, came_first, gave_way, older_twin};
 
 /// How long a project may take to come up; the next run takes the wait up where this one left it.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -51,7 +51,12 @@ async fn carry_out(api: Supa<'_>, change: &ReadyChange, report: &Report) -> Resu
                 create(api, &Account::load(api).await?, resource, spec, &known, report).await
             }
             Verb::Update(fields) => update(api, &account, resource, spec, fields, report).await,
-            _ => create(api, &account, resource, spec, &known, report).await,
+            _ => match account.find(resource) {
+                // It was not there at the last look: this run's own, whose answer was lost, or another run's.
+                Found::Ours(..) => Ok(()),
+                Found::Stranger(other) if !resource.adopt => Err(came_first(&other.name, &other.reference)),
+                Found::Stranger(_) | Found::None => create(api, &account, resource, spec, &known, report).await,
+            },
         };
     }
     let info = project_of(&account, resource)?;
