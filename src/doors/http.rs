@@ -228,6 +228,8 @@ impl Http {
         .sleep(move |wait| sleep_unless_stopped(wait, stop.clone()))
         .when(|attempt: &Refused| attempt.retry && !report.stopping())
         .adjust(|attempt, delay| match (delay, attempt.wait) {
+            // Where nobody sees the wait or can end it, it is no longer than any other.
+            (Some(delay), Some(asked)) if report.is_silent() => Some(delay.max(asked.min(self.pace.longest))),
             (Some(delay), Some(asked)) => Some(delay.max(asked)),
             (delay, _) => delay,
         })

@@ -40,7 +40,7 @@ impl Run {
             .collect();
         let views = changes.iter().map(ChangeView::from).chain(orphans.iter().map(delete_view)).collect();
         Run::tell_plan(teller, views, &[], vec![])?;
-        for want in &survey.wanted {
+        for want in survey.wanted.iter().filter(|want| want.on.is_none()) {
             if let Some(Observed::Foreign(what)) = survey.seen.get(&want.address) {
                 teller.tell(What::Note {
                     text: format!("{} is left alone, and may go on costing money: {what}", want.address),

@@ -29,6 +29,8 @@ struct Site {
     host: String,
     /// What is asked for.
     path: String,
+    /// Is that what the app answers well at while it is healthy?
+    has_health: bool,
     server: Name,
     /// May its certificate be one that a public authority makes only once DNS leads to the server?
     waits_for_dns: bool,
@@ -53,6 +55,7 @@ fn sites(playbook: &Playbook) -> Vec<Site> {
         let host = app.host.clone()?;
         Some(Site {
             path: app.health.clone().unwrap_or_else(|| "/".to_owned()),
+            has_health: app.health.is_some(),
             server: app.on.clone(),
             waits_for_dns: proxy.tls != TlsMode::Internal && is_public_name(&host),
             is_behind_cloudflare: from == Some(WebFrom::Cloudflare),
@@ -74,12 +77,14 @@ enum Verdict {
 }
 
 /// Judges what was `met` at `address`. `leads` says where DNS leads, where that was asked.
-fn judge(address: IpAddr, met: &Met, leads: Option<&[IpAddr]>) -> Verdict {
+fn judge(site: &Site, address: IpAddr, met: &Met, leads: Option<&[IpAddr]>) -> Verdict {
     match met {
-        Met::Status(status @ (502..=504)) => {
+        Met::Status(status @ (502 | 504)) => {
             Verdict::Bad(format!("answers {status}: the proxy does not reach the app"))
         }
-        Met::Status(status @ 500..) => Verdict::Bad(format!("answers {status}")),
+        Met::Status(status @ 500..) if site.has_health => Verdict::Bad(format!("answers {status}")),
+        // Without a path that is to answer well, what the app says at `/` is its own affair.
+        Met::Status(status @ 500..) => Verdict::Pending(format!("answers {status} at /")),
         Met::Status(status) => Verdict::Good(format!("answers {status}")),
         Met::Closed(why) => Verdict::Bad(format!(
             "nothing answers on port 443 of {address} from here ({why}): a firewall in between, of the provider or of \
@@ -137,7 +142,7 @@ pub(super) async fn ask(run: &Run, survey: &Survey, goal: Goal, teller: &Teller)
                     Met::Mute(_) if site.waits_for_dns => Some(leads_to(&site.host).await),
                     Met::Mute(_) | Met::Closed(_) | Met::Status(_) => None,
                 };
-                let verdict = judge(address, &met, leads.as_deref());
+                let verdict = judge(&site, address, &met, leads.as_deref());
                 let is_last = tried >= tries || matches!(met, Met::Closed(_)) && tried >= 3 || report.stopping();
                 if is_last || !matches!(verdict, Verdict::Bad(_)) {
                     return (site, verdict);
@@ -163,6 +168,9 @@ pub(super) async fn ask(run: &Run, survey: &Survey, goal: Goal, teller: &Teller)
     bad.sort();
     if bad.is_empty() {
         return Ok(());
+    }
+    if teller.report(false).stopping() {
+        return Err(Failure::new(Kind::Stopped, "stopped as you asked, while the sites were asked"));
     }
     let kind = if goal == Goal::Check { Kind::Drift } else { Kind::Failed };
     Err(Failure::new(kind, bad.join("; ")).hint(
@@ -215,12 +223,15 @@ on = "web"
         assert_eq!((site.host.as_str(), site.path.as_str(), site.waits_for_dns), ("shop.acme.dev", "/up", true));
         let address: IpAddr = "192.0.2.7".parse().unwrap_or_else(|_| unreachable!());
         let other: IpAddr = "192.0.2.8".parse().unwrap_or_else(|_| unreachable!());
-        let is = |met: Met, leads: Option<&[IpAddr]>| judge(address, &met, leads);
+        let is = |met: Met, leads: Option<&[IpAddr]>| judge(&site, address, &met, leads);
         for status in [200, 204, 301, 302, 401, 403, 404] {
             assert!(matches!(is(Met::Status(status), None), Verdict::Good(_)), "{status}");
         }
+        let plain = Site { has_health: false, ..site.clone() };
         for status in [500, 502, 503, 504] {
             assert!(matches!(is(Met::Status(status), None), Verdict::Bad(_)), "{status}");
+            let bad = matches!(judge(&plain, address, &Met::Status(status), None), Verdict::Bad(_));
+            assert_eq!(bad, [502, 504].contains(&status), "{status} without `health`");
         }
         assert!(matches!(is(Met::Closed("refused".into()), None), Verdict::Bad(_)));
         let mute = || Met::Mute("internal error".into());

@@ -269,6 +269,7 @@ impl From<&Failure> for FailureView {
 pub struct Report {
     tell: Arc<dyn Fn(Progress) + Send + Sync>,
     stop: Arc<AtomicBool>,
+    silent: bool,
 }
 
 /// What a provider tells.
@@ -291,17 +292,22 @@ pub enum Progress {
 impl Report {
     /// A report that hands everything to `tell`, and reads the wish to stop from `stop`.
     pub fn new(tell: impl Fn(Progress) + Send + Sync + 'static, stop: Arc<AtomicBool>) -> Report {
-        Report { tell: Arc::new(tell), stop }
+        Report { tell: Arc::new(tell), stop, silent: false }
     }
 
     /// A report nobody listens to.
     pub fn silent() -> Report {
-        Report::new(|_| {}, Arc::default())
+        Report { silent: true, ..Report::new(|_| {}, Arc::default()) }
     }
 
     /// Tells what happens.
     pub fn tell(&self, progress: Progress) {
         (self.tell)(progress);
+    }
+
+    /// Does nobody listen, and nobody stop it? Then nothing may take long.
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// Does the user want to stop after the change in hand?

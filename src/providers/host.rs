@@ -59,7 +59,22 @@ impl Provider for Hosts {
         want: &[Resource],
         report: &Report,
     ) -> Result<Stock, Failure> {
-        let (seen, facts) = self.take_stock_of(doors, want, report).await?;
+        let (mut seen, facts) = self.take_stock_of(doors, want, report).await?;
+        if let (Some(facts), Some(at)) = (&facts, want.first().and_then(|resource| resource.on.as_ref())) {
+            let judgement = others::judge(at, want, &seen, facts);
+            judgement.notes.into_iter().for_each(|note| report.tell(Progress::Note(note)));
+            for (index, why) in judgement.in_the_way {
+                let adopted = want.get(index).is_some_and(|resource| resource.adopt);
+                match seen.get_mut(index) {
+                    // What we made stays ours, to be mended or taken away; and a person may know better.
+                    Some(Observed::Present { ours: true, .. }) => report.tell(Progress::Note(why)),
+                    Some(_) if adopted => report.tell(Progress::Note(why)),
+                    Some(Observed::Foreign(others)) => *others = format!("{others}; {why}"),
+                    Some(seen) => *seen = Observed::Foreign(why),
+                    None => {}
+                }
+            }
+        }
         let owned = facts.map(|facts| owned(&facts, playbook, want)).unwrap_or_default();
         Ok(Stock { owned, ..Stock::free(seen) })
     }
@@ -236,21 +251,8 @@ impl Hosts {
                 return modelled::look(doors, want, report).await.map(|seen| (seen, None));
             }
             let Some(facts) = self.look(doors, want, report).await? else { return Ok((vec![], None)) };
-            let mut seen: Vec<Observed> =
+            let seen =
                 want.iter().map(|resource| kinds::read(resource, &*doors.keys, &facts)).collect::<Result<_, _>>()?;
-            if let Some(at) = want.first().and_then(|resource| resource.on.as_ref()) {
-                let judgement = others::judge(at, want, &seen, &facts);
-                judgement.notes.into_iter().for_each(|note| report.tell(Progress::Note(note)));
-                for (index, why) in judgement.in_the_way {
-                    match seen.get_mut(index) {
-                        // What we made stays ours, to be mended or taken away.
-                        Some(Observed::Present { ours: true, .. }) => report.tell(Progress::Note(why)),
-                        Some(Observed::Foreign(others)) => *others = format!("{others}; {why}"),
-                        Some(seen) => *seen = Observed::Foreign(why),
-                        None => {}
-                    }
-                }
-            }
             Ok((seen, Some(facts)))
         };
         let pace = ConstantBuilder::new().with_delay(doors.http.pace().first).with_max_times(LOOKS);

@@ -19,10 +19,15 @@ pub struct DockerStep;
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// Holds once a restart of the engine no longer ends the containers.
 const LIVES_ON: &str = "[ \"$(docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)\" = true ]";
-/// Judges new settings of the engine; dockerd itself says nothing of a swarm before it fails to start.
+/// Holds while what the engine does for containers' networks is in force, unless somebody told it to leave that alone.
+const WORKS: &str = "{ iptables -t nat -n -L DOCKER >/dev/null 2>&1 || \
+                     grep -Eqs '\"iptables\"[[:space:]]*:[[:space:]]*false' /etc/docker/daemon.json; }";
+/// Judges new settings of the engine, with the flags of the one that runs: one that is given in both places keeps it from
+/// starting. dockerd itself says nothing of a swarm before it fails to start.
 const JUDGE: &str = "if [ \"$(docker info --format '{{.Swarm.LocalNodeState}}' 2>/dev/null)\" = active ]; then echo 'this engine \
                      is part of a swarm, which `live-restore` does not allow: leave the swarm first'; exit 1; fi; \
-                     exec dockerd --validate --config-file \"$0\"";
+                     flags=$({ tr '\\0' '\\n' <\"/proc/$(cat /run/docker.pid)/cmdline\" | tail -n +2; } 2>/dev/null); \
+                     exec dockerd --validate --config-file \"$0\" $flags";
 
 /// Answers of the step `docker`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -92,7 +97,7 @@ impl Step for DockerStep {
             reads: vec![DAEMON_JSON.to_owned()],
             take_up: TakeUp::ReloadThenRestart(LIVES_ON),
             unit_files: vec![],
-            works: Some("iptables -t nat -n -L DOCKER >/dev/null 2>&1"),
+            works: Some(WORKS),
             own_kernel: false,
         };
         all.push(site.on_host(&host, "service", "docker.service".to_owned(), Spec::Service(service)));

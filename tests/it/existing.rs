@@ -284,11 +284,34 @@ async fn engines_containers_and_their_settings_on_an_existing_server_live_on() {
     let went = host.world.go(&text, Goal::Check).await;
     assert_eq!((went.outcome.code, said(&went)), (0, String::new()));
 
+    // An app of the playbook's own: the engine holds its port, and is no neighbour.
+    let with_app =
+        playbook(&host, &[FIREWALL, DOCKER, "app id = \"own\"\nimage = \"box:1\"\nport = 80\nlisten = 3000"]);
+    let went = host.world.go(&with_app, Goal::Apply).await;
+    assert_eq!(went.outcome.code, 0, "{}", went.failure());
+    let went = host.world.go(&with_app, Goal::Check).await;
+    assert_eq!((went.outcome.code, said(&went)), (0, String::new()), "{}", went.failure());
+
     // What was theirs is theirs again.
-    let went = host.world.go(&text, Goal::Destroy).await;
+    let went = host.world.go(&with_app, Goal::Destroy).await;
     assert_eq!(went.outcome.code, 0, "{}", went.failure());
     assert_eq!(alive().await, before, "still the same container");
     let back: serde_json::Value = serde_json::from_str(&host.console("cat /etc/docker/daemon.json").await).unwrap();
     assert_eq!(back, serde_json::from_str::<serde_json::Value>(theirs).unwrap());
+
+    // A setting that is also a flag: the engine refuses the file while it runs, and would not start again with it.
+    host.console(
+        "mkdir -p /etc/systemd/system/docker.service.d; \
+         printf '[Service]\\nExecStart=\\nExecStart=/usr/sbin/dockerd -H fd:// --icc=true --live-restore\\n' >/etc/systemd/system/docker.service.d/theirs.conf; \
+         echo >/etc/docker/daemon.json; mkdir -p /mnt/big; systemctl daemon-reload; systemctl reset-failed docker; systemctl restart docker; \
+         docker image inspect box:1 >/dev/null 2>&1 || tar -C box -c . | docker import --change 'CMD [\"/busybox\",\"httpd\",\"-f\",\"-p\",\"80\"]' - box:1; \
+         docker run -d --name other box:1",
+    )
+    .await;
+    let went = host.world.go(&text, Goal::Apply).await;
+    assert_eq!(went.outcome.code, 1, "{}", went.failure());
+    assert!(went.failure().contains("both as a flag and in the configuration file"), "{}", went.failure());
+    assert!(went.failure().contains("the old one stays"), "{}", went.failure());
+    assert!(host.console("docker ps --format '{{.Names}}'").await.contains("other"), "what ran runs on");
     host.close().await;
 }

@@ -79,7 +79,9 @@ pub(super) fn read(resource: &Resource, keys: &dyn Keys, facts: &Facts) -> Resul
         Spec::JsonSettings(spec) => json::read(spec, facts),
         _ => None,
     };
-    if let (Spec::JsonSettings(spec), Some(what)) = (&resource.spec, json::not_ours_to_write(resource, facts)) {
+    if let (Spec::JsonSettings(spec), Some(what), false) =
+        (&resource.spec, json::not_ours_to_write(resource, facts), facts.is_ours(resource))
+    {
         return Ok(Observed::Foreign(format!("{} {what}: mend it, then run the same command again", spec.path)));
     }
     // On a host that was there before Landfall, a file that nobody handed over is somebody's own, unless it is

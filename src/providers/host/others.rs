@@ -48,6 +48,8 @@ pub(super) struct Listener {
     port: u16,
     /// Can only the host itself reach it?
     is_local: bool,
+    /// Is its address 127.0.0.1, or every address?
+    takes_loopback: bool,
     /// The program that has it, where the host tells.
     program: String,
     /// The systemd unit of that program, or nothing.
@@ -123,16 +125,18 @@ impl Others {
 
     /// The firewalls in force beside Landfall's, as they treat what comes to an address like `address`.
     fn filters(&self, address: Option<IpAddr>) -> Vec<Filter> {
-        let saved = if address.is_some_and(|address| address.is_ipv6()) { &self.ip6tables } else { &self.iptables };
-        let of_iptables = !self.iptables.is_empty() || !self.ip6tables.is_empty();
-        filters::of_iptables(saved)
+        let (saved, same, other) = match address {
+            Some(IpAddr::V6(_)) => (&self.ip6tables, "table ip6 ", "table ip "),
+            Some(IpAddr::V4(_)) | None => (&self.iptables, "table ip ", "table ip6 "),
+        };
+        // What iptables made is shown by nft, too, but not all that it means.
+        let is_told = saved.iter().any(|line| line == "*filter");
+        let of_nft = filters::of_nft(&self.nft)
             .into_iter()
-            .chain(filters::of_nft(&self.nft))
-            .chain(filters::of_firewalld(&self.firewalld))
-            // What iptables made is shown by nft, too, but not all that it means.
-            .filter(|filter| !(of_iptables && ["table ip filter", "table ip6 filter"].contains(&filter.name.as_str())))
-            .filter(|filter| filter.name != "table inet landfall" && filter.is_in_force())
-            .collect()
+            .filter(|filter| !filter.name.starts_with(other))
+            .filter(|filter| !is_told || filter.name != format!("{same}filter"));
+        let all = filters::of_iptables(saved).into_iter().chain(of_nft).chain(filters::of_firewalld(&self.firewalld));
+        all.filter(|filter| filter.name != "table inet landfall" && filter.is_in_force()).collect()
     }
 }
 
@@ -141,9 +145,17 @@ fn listener(protocol: &str, at: &str, users: &str, unit: &str) -> Option<Listene
     let (address, port) = at.rsplit_once(':')?;
     let address = address.split('%').next().unwrap_or(address).trim_matches(['[', ']']);
     let is_local = address.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback());
+    let takes_loopback = matches!(address, "127.0.0.1" | "0.0.0.0" | "*" | "::");
     let program = users.split('"').nth(1).unwrap_or_default().to_owned();
     let unit = if unit.ends_with(".service") { unit.to_owned() } else { String::new() };
-    Some(Listener { protocol: Protocol::parse(protocol)?, port: port.parse().ok()?, is_local, program, unit })
+    Some(Listener {
+        protocol: Protocol::parse(protocol)?,
+        port: port.parse().ok()?,
+        is_local,
+        takes_loopback,
+        program,
+        unit,
+    })
 }
 
 /// One entry of what `docker ps` says of ports: `0.0.0.0:8080->80/tcp`, `[::]:9000-9001->9000-9001/tcp`, or `80/tcp` for

@@ -49,14 +49,14 @@ pub(super) fn make(spec: &JsonSettings, out: &mut Script) {
     let quoted = quote(&new);
     let (proposed, demanded): (Map<String, Value>, Map<String, Value>) =
         spec.values.clone().into_iter().partition(|(key, _)| spec.proposals.contains(&key.as_str()));
-    let program = "(. // {}) as $there | ($there | keys - (($there | keys) - ($proposed | keys))) as $decided \
+    let program = "(.[0] // {}) as $there | ($there | keys - (($there | keys) - ($proposed | keys))) as $decided \
                    | (if ($decided | length) > 0 then {} else $proposed end) + $there + $demanded";
     out.line(format!("save_original {path}"));
     out.line(format!("mkdir -p -- \"$(dirname -- {path})\""));
     out.line(format!("rm -f -- {quoted}"));
     out.line(format!("[ ! -e {path} ] || cp -p -- {path} {quoted}"));
     out.line(format!(
-        "{{ if [ -s {path} ]; then cat -- {path}; else echo '{{}}'; fi; }} | jq --argjson proposed {} --argjson demanded {} {} >{quoted} \
+        "{{ if [ -s {path} ]; then cat -- {path}; else echo '{{}}'; fi; }} | jq --slurp --argjson proposed {} --argjson demanded {} {} >{quoted} \
          || {{ rm -f -- {quoted}; exit 1; }}",
         quote(&Value::Object(proposed).to_string()),
         quote(&Value::Object(demanded).to_string()),
@@ -74,14 +74,14 @@ pub(super) fn make(spec: &JsonSettings, out: &mut Script) {
 pub(super) fn unmake(spec: &JsonSettings, out: &mut Script) {
     let (path, new) = (quote(&spec.path), quote(&format!("{}.landfall-new", spec.path)));
     let keys: Vec<&String> = spec.values.keys().collect();
-    let program = "with_entries(select(.key as $key | $ours | index([$key]) | not)) + ($kept | with_entries(select(.key as $key | $ours | index([$key]))))";
+    let program = "(.[0] // {}) | with_entries(select(.key as $key | $ours | index([$key]) | not)) + ($kept | with_entries(select(.key as $key | $ours | index([$key]))))";
     out.line(format!("[ -e {path} ] || return 0"));
     out.line(format!("kept=$(original {path})"));
     out.line("before='{}'");
-    out.line("[ ! -s \"$kept\" ] || before=$(cat -- \"$kept\")");
+    out.line("[ ! -s \"$kept\" ] || before=$(jq --slurp '.[0] // {}' \"$kept\")");
     out.line(format!("cp -p -- {path} {new}"));
     out.line(format!(
-        "jq --argjson ours {} --argjson kept \"$before\" {} {path} >{new}",
+        "jq --slurp --argjson ours {} --argjson kept \"$before\" {} {path} >{new}",
         quote(&serde_json::json!(keys).to_string()),
         quote(program)
     ));

@@ -65,7 +65,8 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
         // A reload returns before it has been taken up.
         TakeUp::ReloadThenRestart(taken_up) => format!(
             "systemctl reload -- {unit} || {explain}; tries=0; \
-             until {taken_up} || [ \"$tries\" -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done; "
+             until {taken_up} || [ \"$tries\" -ge 100 ]; do tries=$((tries + 1)); sleep 0.1; done; \
+             {taken_up} || {{ echo 'it did not take up its new settings while it ran, so it is not restarted: is one of them also given on its command line?'; {explain}; }}; "
         ),
         TakeUp::Reload | TakeUp::Restart => String::new(),
     };
@@ -85,7 +86,7 @@ pub(super) fn make_service(spec: &Service, out: &mut Script) {
     out.line(format!("    systemctl start -- {unit} || {explain}"));
     if let Some(works) = spec.works {
         out.line(format!("elif ! {works}; then"));
-        out.line(format!("    systemctl restart -- {unit} || {explain}"));
+        out.line(format!("    {first}systemctl restart -- {unit} || {explain}"));
     }
     // A restart takes up everything, so it is looked at first.
     for (number, (mark, files)) in marks.iter().enumerate().rev() {

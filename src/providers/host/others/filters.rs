@@ -7,6 +7,17 @@ use crate::providers::host::others::Protocol;
 /// Ports of one protocol.
 type Ports = (Protocol, RangeInclusive<u16>);
 
+/// What becomes of a visitor from anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Let in.
+    Open,
+    /// Turned away.
+    Closed,
+    /// The rules do not tell it to us.
+    Unclear,
+}
+
 /// One firewall.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Filter {
@@ -18,6 +29,8 @@ pub(super) struct Filter {
     accepts: Vec<Ports>,
     /// What it turns away by name.
     refuses: Vec<Ports>,
+    /// What it lets in by rules that may not hold for every visitor: on one interface, or by a set or map.
+    may_accept: Vec<Ports>,
 }
 
 impl Filter {
@@ -31,11 +44,25 @@ impl Filter {
         self.accepts.iter().flat_map(|(protocol, ports)| ports.clone().map(|port| (*protocol, port)))
     }
 
-    /// Does a visitor from anywhere reach this port in spite of it?
-    pub(super) fn lets_in(&self, protocol: Protocol, port: u16) -> bool {
+    /// What becomes of a visitor from anywhere who comes to this port.
+    pub(super) fn fate(&self, protocol: Protocol, port: u16) -> Fate {
         let has = |list: &[Ports]| list.iter().any(|(of, ports)| *of == protocol && ports.contains(&port));
-        !has(&self.refuses) && (!self.drops || has(&self.accepts))
+        match (has(&self.accepts), has(&self.refuses), has(&self.may_accept)) {
+            // Which of them comes first is not looked at.
+            (true, true, _) => Fate::Unclear,
+            (true, false, _) => Fate::Open,
+            (false, true, _) => Fate::Closed,
+            (false, false, _) if !self.drops => Fate::Open,
+            (false, false, true) => Fate::Unclear,
+            (false, false, false) => Fate::Closed,
+        }
     }
+}
+
+/// Every port of the protocols named, or of both.
+fn all_ports(protocol: Option<Protocol>) -> Vec<Ports> {
+    let both = [Protocol::Tcp, Protocol::Udp];
+    both.into_iter().filter(|one| protocol.is_none_or(|named| named == *one)).map(|one| (one, 1..=u16::MAX)).collect()
 }
 
 /// What `iptables-save -t filter` says, in at most one firewall. Only what concerns packets for the host itself counts.
@@ -52,35 +79,53 @@ pub(super) fn of_iptables(lines: &[String]) -> Option<Filter> {
         }
         let ["-A", chain, rule @ ..] = &words[..] else { continue };
         let elsewhere = ["FORWARD", "OUTPUT", "forward", "output", "DOCKER"];
-        if elsewhere.iter().any(|part| chain.contains(part)) {
-            continue;
-        }
-        let after = |names: &[&str]| {
-            let at = rule.iter().position(|word| names.contains(word))?;
-            rule.get(at + 1).copied()
-        };
-        let Some(target) = after(&["-j"]) else { continue };
-        let (accepts, refuses) =
-            (target == "ACCEPT" || target.ends_with("accept"), matches!(target, "DROP" | "REJECT"));
-        let narrowed = ["-s", "!", "--src-range", "--match-set"].iter().any(|word| rule.contains(word));
-        let matches = rule.iter().take_while(|word| **word != "-j").count();
-        if refuses && matches == 0 && *chain == "INPUT" {
-            filter.drops = true;
-        }
-        if narrowed {
-            continue;
-        }
-        let ports = after(&["--dport", "--dports"]).unwrap_or_default();
-        let ports = ports.split(',').filter_map(|part| range(part, ':'));
-        let protocol = after(&["-p"]).and_then(Protocol::parse);
-        let ports = ports.filter_map(|ports| Some((protocol?, ports)));
-        match (accepts, refuses) {
-            (true, _) => filter.accepts.extend(ports),
-            (_, true) => filter.refuses.extend(ports),
-            (false, false) => {}
+        if !elsewhere.iter().any(|part| chain.contains(part)) {
+            take_rule_of_iptables(&mut filter, chain, rule);
         }
     }
     (!lines.is_empty()).then_some(filter)
+}
+
+fn take_rule_of_iptables(filter: &mut Filter, chain: &str, rule: &[&str]) {
+    let after = |names: &[&str]| {
+        let at = rule.iter().position(|word| names.contains(word))?;
+        rule.get(at + 1).copied()
+    };
+    let Some(target) = after(&["-j"]) else { return };
+    let (accepts, refuses) = (target == "ACCEPT" || target.ends_with("accept"), matches!(target, "DROP" | "REJECT"));
+    let matchers = rule.split(|word| *word == "-j").next().unwrap_or_default();
+    if refuses && matchers.is_empty() && chain == "INPUT" {
+        filter.drops = true;
+    }
+    // For some visitors only, or for packets to somewhere else.
+    let narrowed = ["-s", "-d", "!", "--src-range", "--match-set"].iter().any(|word| rule.contains(word));
+    let plain = ["tcp", "udp", "multiport", "comment", "conntrack", "state"];
+    let mut modules = rule.windows(2).filter(|pair| pair[0] == "-m").map(|pair| pair[1]);
+    let is_plain = !rule.contains(&"-i") && modules.all(|module| plain.contains(&module));
+    let answers = ["ESTABLISHED", "RELATED", "INVALID", "lo", "icmp", "ipv6-icmp"];
+    let is_for_answers = |word: &&str| {
+        let parts: Vec<&str> = word.split(',').collect();
+        parts.iter().any(|part| answers.contains(part)) && !parts.contains(&"NEW")
+    };
+    // A chain that is called after its verdict is where judged rules lead.
+    if narrowed || rule.iter().any(is_for_answers) || chain.ends_with("accept") {
+        return;
+    }
+    let protocol = after(&["-p"]).map(Protocol::parse);
+    let ports: Vec<Ports> = match (after(&["--dport", "--dports"]), protocol) {
+        (Some(ports), Some(Some(protocol))) => {
+            ports.split(',').filter_map(|part| range(part, ':')).map(|ports| (protocol, ports)).collect()
+        }
+        (Some(_), _) | (None, Some(None)) => vec![],
+        (None, named) => all_ports(named.flatten()),
+    };
+    let is_named = after(&["--dport", "--dports"]).is_some();
+    match (accepts, refuses) {
+        (true, _) if is_named && is_plain => filter.accepts.extend(ports),
+        (true, _) => filter.may_accept.extend(ports),
+        (_, true) if is_named && is_plain => filter.refuses.extend(ports),
+        _ => {}
+    }
 }
 
 /// What `nft list ruleset` says, one firewall for each table that looks at what comes in.
@@ -90,15 +135,17 @@ pub(super) fn of_nft(lines: &[String]) -> Vec<Filter> {
     let mut elsewhere = false;
     for line in lines {
         let line = line.split(" comment ").next().unwrap_or(line).trim();
-        if let Some(table) = line.strip_suffix(" {").filter(|line| line.starts_with("table ")) {
+        // A table that a program owns says so behind the brace.
+        if let Some((table, _)) = line.split_once(" {").filter(|_| line.starts_with("table ")) {
             let name = if table == "table inet firewalld" { "firewalld" } else { table };
             filters.push(Filter { name: name.to_owned(), ..Filter::default() });
             continue;
         }
         let Some(filter) = filters.last_mut() else { continue };
-        if line.starts_with("chain ") {
-            // firewalld names chains after where they stand.
-            elsewhere = ["_FWD", "_FORWARD", "_OUT", "_POST"].iter().any(|part| line.contains(part));
+        if let Some(chain) = line.strip_prefix("chain ") {
+            // firewalld names chains after where they stand, and so do most people.
+            let chain = chain.to_lowercase();
+            elsewhere = ["fwd", "forward", "_out", "output", "_post", "docker"].iter().any(|part| chain.contains(part));
             continue;
         }
         if line.starts_with("type ") && line.contains(" hook ") {
@@ -107,42 +154,41 @@ pub(super) fn of_nft(lines: &[String]) -> Vec<Filter> {
             continue;
         }
         if !elsewhere {
-            take_rule(filter, line);
+            take_rule_of_nft(filter, line);
         }
     }
     filters
 }
 
-/// What firewalld says it lets in: lists such as `80/tcp 60000-61000/udp`. It turns everything else away.
-pub(super) fn of_firewalld(lists: &[String]) -> Option<Filter> {
-    let port = |text: &str| {
-        let (ports, protocol) = text.split_once('/')?;
-        Some((Protocol::parse(protocol)?, range(ports, '-')?))
-    };
-    let accepts = lists.iter().flat_map(|list| list.split_whitespace()).filter_map(port).collect();
-    (!lists.is_empty()).then(|| Filter { name: "firewalld".into(), drops: true, accepts, refuses: vec![] })
-}
-
-fn take_rule(filter: &mut Filter, line: &str) {
+fn take_rule_of_nft(filter: &mut Filter, line: &str) {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let has = |word: &str| words.contains(&word);
-    let (accepts, refuses) = (has("accept"), has("drop") || has("reject"));
+    let has = |names: &[&str]| words.iter().any(|word| names.contains(word));
+    let (accepts, refuses) = (has(&["accept"]), has(&["drop", "reject"]));
     let bare = match words[..] {
         ["counter", "packets", _, "bytes", _, ref rest @ ..] | ["counter", ref rest @ ..] => rest,
         ref all => all,
     };
-    if matches!(bare.first(), Some(&"drop" | &"reject")) {
-        filter.drops = true;
+    match bare.first() {
+        Some(&"drop" | &"reject") => filter.drops = true,
+        Some(&"accept") => filter.may_accept.extend(all_ports(None)),
+        _ => {}
     }
-    if has("saddr") || has("iifname") && refuses {
+    // For some visitors only, or for packets to somewhere else.
+    if has(&["saddr", "daddr"]) {
         return;
     }
+    let is_plain = !has(&["iifname", "iif", "limit", "meter", "count", "add", "update", "oifname", "oif"]);
     let Some(at) = words.iter().position(|word| *word == "dport") else { return };
     let protocols: Vec<Protocol> = match words[..at].last() {
         Some(&"th") => vec![Protocol::Tcp, Protocol::Udp],
         word => word.and_then(|word| Protocol::parse(word)).into_iter().collect(),
     };
     let rest = words[at + 1..].join(" ");
+    // What a set or a map holds is not read.
+    if rest.starts_with('@') || rest.starts_with("vmap") || rest.starts_with("!= @") {
+        filter.may_accept.extend(protocols.iter().flat_map(|protocol| all_ports(Some(*protocol))));
+        return;
+    }
     let (all_but, rest) = rest.strip_prefix("!= ").map_or((false, rest.as_str()), |rest| (true, rest));
     let ports: Vec<RangeInclusive<u16>> = match rest.strip_prefix("{ ") {
         Some(set) => {
@@ -152,14 +198,25 @@ fn take_rule(filter: &mut Filter, line: &str) {
     };
     let ports = protocols.iter().flat_map(|protocol| ports.iter().map(|ports| (*protocol, ports.clone())));
     match (accepts, refuses, all_but) {
-        (true, _, false) => filter.accepts.extend(ports),
-        (_, true, false) => filter.refuses.extend(ports),
-        (_, true, true) => {
+        (true, _, false) if is_plain => filter.accepts.extend(ports),
+        (true, _, false) => filter.may_accept.extend(ports),
+        (_, true, false) if is_plain => filter.refuses.extend(ports),
+        (_, true, true) if is_plain => {
             filter.drops = true;
             filter.accepts.extend(ports);
         }
         _ => {}
     }
+}
+
+/// What firewalld says it lets in: lists such as `80/tcp 60000-61000/udp`. It turns everything else away.
+pub(super) fn of_firewalld(lists: &[String]) -> Option<Filter> {
+    let port = |text: &str| {
+        let (ports, protocol) = text.split_once('/')?;
+        Some((Protocol::parse(protocol)?, range(ports, '-')?))
+    };
+    let accepts = lists.iter().flat_map(|list| list.split_whitespace()).filter_map(port).collect();
+    (!lists.is_empty()).then(|| Filter { name: "firewalld".into(), drops: true, accepts, ..Filter::default() })
 }
 
 /// A port, or two with `between` between them.
@@ -177,7 +234,7 @@ mod tests {
     }
 
     fn lets_in(filter: &Filter, ports: &[u16]) -> Vec<u16> {
-        ports.iter().copied().filter(|port| filter.lets_in(Protocol::Tcp, *port)).collect()
+        ports.iter().copied().filter(|port| filter.fate(Protocol::Tcp, *port) == Fate::Open).collect()
     }
 
     const PORTS: [u16; 5] = [22, 80, 443, 5432, 8080];
@@ -190,10 +247,12 @@ mod tests {
                      -A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT\n\
                      -A ufw-user-input -p tcp -m multiport --dports 80,443 -j ACCEPT\n\
                      -A ufw-user-input -s 10.0.0.0/8 -p tcp -m tcp --dport 5432 -j ACCEPT\n\
+                     -A ufw-user-limit-accept -j ACCEPT\n-A ufw-skip-to-policy-input -j DROP\n\
                      -A ufw-user-forward -p tcp -m tcp --dport 8080 -j ACCEPT\n";
         let filter = of_iptables(&lines(saved)).unwrap();
         assert_eq!((filter.name.as_str(), filter.is_in_force()), ("ufw", true));
         assert_eq!(lets_in(&filter, &PORTS), [22, 80, 443]);
+        assert_eq!(filter.fate(Protocol::Tcp, 8080), Fate::Closed);
         let limited = saved.replace(
             "-A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT",
             "-A ufw-user-input -p tcp -m tcp --dport 22 -j ufw-user-limit-accept",
@@ -227,7 +286,7 @@ mod tests {
         assert_eq!(in_force.len(), 1);
         assert_eq!(in_force[0].name, "table inet filter");
         assert_eq!(lets_in(in_force[0], &PORTS), [22, 80, 8080]);
-        assert!(!in_force[0].lets_in(Protocol::Udp, 80));
+        assert_eq!(in_force[0].fate(Protocol::Udp, 80), Fate::Closed);
     }
 
     #[test]
@@ -257,6 +316,47 @@ mod tests {
         let filters = of_nft(&lines(&format!(
             "{rules}\n\tchain input {{\n\t\ttype filter hook input priority filter; policy drop;\n\t\ttcp dport 80 ct state new accept\n\t}}\n}}"
         )));
-        assert!(filters.last().unwrap().lets_in(Protocol::Tcp, 80));
+        assert_eq!(filters.last().unwrap().fate(Protocol::Tcp, 80), Fate::Open);
+    }
+
+    #[test]
+    fn what_rules_do_not_tell_is_unclear_and_not_closed() {
+        let fate = |rule: &str| {
+            let saved = format!(":INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n{rule}\n");
+            of_iptables(&lines(&saved)).unwrap().fate(Protocol::Tcp, 443)
+        };
+        for (rule, wanted) in [
+            ("-A INPUT -p tcp -m tcp --dport 443 -j ACCEPT", Fate::Open),
+            ("-A INPUT -i eth0 -p tcp -m tcp --dport 443 -j ACCEPT", Fate::Unclear),
+            ("-A INPUT -p tcp -m state --state NEW,ESTABLISHED -m tcp --dport 443 -j ACCEPT", Fate::Open),
+            ("-A INPUT -p tcp -j ACCEPT", Fate::Unclear),
+            ("-A INPUT -d 169.254.169.254/32 -p tcp -m tcp --dport 443 -j ACCEPT", Fate::Closed),
+            ("-A INPUT -p tcp -m connlimit --connlimit-above 50 -m tcp --dport 443 -j REJECT", Fate::Closed),
+            ("-A INPUT -i lo -j ACCEPT", Fate::Closed),
+            ("-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", Fate::Closed),
+            ("-A INPUT -p icmp -j ACCEPT", Fate::Closed),
+        ] {
+            assert_eq!(fate(rule), wanted, "{rule}");
+        }
+        // A limit turns some away, not everybody.
+        let limited =
+            ":INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 443 -m hashlimit --hashlimit-above 9/sec -j DROP\n";
+        assert!(!of_iptables(&lines(limited)).unwrap().is_in_force());
+        let fate = |rule: &str| {
+            let ruleset = format!(
+                "table inet t {{ # progname x\n\tchain c {{\n\t\ttype filter hook input priority 0; policy drop;\n\t\t{rule}\n\t}}\n}}"
+            );
+            of_nft(&lines(&ruleset))[0].fate(Protocol::Tcp, 443)
+        };
+        for (rule, wanted) in [
+            ("tcp dport { 80, 443 } accept", Fate::Open),
+            ("tcp dport @web accept", Fate::Unclear),
+            ("tcp dport vmap { 80 : accept, 443 : accept }", Fate::Unclear),
+            ("iifname \"wg0\" tcp dport 443 accept", Fate::Unclear),
+            ("ip daddr 10.0.0.1 tcp dport 443 accept", Fate::Closed),
+            ("tcp dport 443 ct state new limit rate over 50/second drop", Fate::Closed),
+        ] {
+            assert_eq!(fate(rule), wanted, "{rule}");
+        }
     }
 }

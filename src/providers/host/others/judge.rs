@@ -7,11 +7,11 @@ use crate::model::diff::diff;
 use crate::model::machine::HostAt;
 use crate::model::resource::{Observed, Resource, Spec};
 use crate::providers::host::facts::Facts;
-use crate::providers::host::others::filters::{self, Filter};
+use crate::providers::host::others::filters::{self, Fate, Filter};
 use crate::providers::host::others::{Others, Protocol};
 
-/// The oldest Compose that knows `!override`, as major and minor version (docker/compose, release 2.24.4).
-const OLDEST_COMPOSE: (u32, u32) = (2, 24);
+/// The oldest Compose that knows `!override` (docker/compose, release 2.24.4).
+const OLDEST_COMPOSE: [u32; 3] = [2, 24, 4];
 /// Below this much memory and swap together, in KiB, an engine, a proxy and an app seldom fit.
 const LITTLE_MEMORY: u64 = 900 << 10;
 
@@ -97,10 +97,20 @@ impl Ground<'_> {
         let (Some(index), false) = (self.table().or_else(|| self.proxy()), opened.is_empty()) else { return };
         let address = self.at.address.to_string().parse().ok();
         for filter in self.others.filters(address) {
-            let closed: Vec<(Protocol, u16)> =
-                opened.iter().copied().filter(|(protocol, port)| !filter.lets_in(*protocol, *port)).collect();
+            let with = |fate: Fate| -> Vec<(Protocol, u16)> {
+                opened.iter().copied().filter(|(protocol, port)| filter.fate(*protocol, *port) == fate).collect()
+            };
+            let (closed, unclear) = (with(Fate::Closed), with(Fate::Unclear));
             if !closed.is_empty() {
                 judgement.in_the_way.push((index, closes(&filter, &closed)));
+            } else if !unclear.is_empty() && self.is_pending(index) {
+                let ports: Vec<String> = unclear.into_iter().map(written).collect();
+                judgement.notes.push(format!(
+                    "{} is in force on the host, too; whether everybody reaches {} through it, its rules do not tell: the sites \
+                     are asked from outside at the end of `apply`",
+                    filter.name,
+                    ports.join(", ")
+                ));
             } else if self.is_pending(index) {
                 judgement.notes.push(format!(
                     "{} is in force on the host, too; it lets in what the playbook opens, and stays as it is",
@@ -124,8 +134,9 @@ impl Ground<'_> {
         }
         for listener in &self.others.listeners {
             let key = (listener.protocol, listener.port);
-            // A container's proxy is told by the container.
-            if listener.program == "docker-proxy" && users.contains_key(&key) || listener.unit == "caddy.service" {
+            // A container's port, which the engine holds for it, is told by the container.
+            let is_of_engine = matches!(listener.program.as_str(), "docker-proxy" | "dockerd");
+            if is_of_engine && users.contains_key(&key) || listener.unit == "caddy.service" {
                 continue;
             }
             let who = match (listener.program.as_str(), listener.unit.as_str()) {
@@ -172,7 +183,13 @@ impl Ground<'_> {
 
     /// Programs of others on the ports that apps get on the loopback address.
     fn app_ports(&self, judgement: &mut Judgement) {
-        let users = self.users();
+        // What has the port on another address than this one is no neighbour's trouble.
+        let has_it = |port: u16| {
+            self.others.listeners.iter().any(|listener| listener.port == port && listener.takes_loopback)
+                || self.others.containers.iter().any(|container| container.ports.iter().any(|(_, one, _)| *one == port))
+        };
+        let mut users = self.users();
+        users.retain(|(_, port), _| has_it(*port));
         for (index, resource) in self.want.iter().enumerate().filter(|(_, resource)| !resource.gone) {
             let Spec::Compose(spec) = &resource.spec else { continue };
             let Some(port) = spec.health.as_ref().map(|health| health.port) else { continue };
@@ -222,8 +239,9 @@ impl Ground<'_> {
             judgement.in_the_way.push((
                 index,
                 format!(
-                    "Compose {} on the host is too old: version {}.{} or newer is needed; update its package",
-                    self.others.compose, OLDEST_COMPOSE.0, OLDEST_COMPOSE.1
+                    "Compose {} on the host is too old: version {} or newer is needed; update its package",
+                    self.others.compose,
+                    OLDEST_COMPOSE.map(|part| part.to_string()).join(".")
                 ),
             ));
         }
@@ -321,10 +339,10 @@ fn taken(port: u16, who: &BTreeSet<String>) -> String {
     )
 }
 
-/// Major and minor version: `2.26.1-4`, `v2.24.0`.
-fn version(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.trim().trim_start_matches('v').split(['.', '-', '+']);
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+/// A version's three numbers: `2.26.1-4`, `v2.24.0`.
+fn version(text: &str) -> Option<[u32; 3]> {
+    let mut parts = text.trim().trim_start_matches('v').split(['.', '-', '+']).map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??, parts.next().flatten().unwrap_or(0)])
 }
 
 /// The first few, and how many more there are.
