@@ -68,10 +68,12 @@ pub fn show(
                 Err(_) => return Ok((0, vec![])),
             },
         };
-        state.update(first, home);
         // Whatever came in meanwhile is drawn with it.
-        for more in news.try_iter().take(1000) {
-            state.update(more, home);
+        for news in std::iter::once(first).chain(news.try_iter().take(1000)) {
+            if matches!(news, News::Resize) {
+                terminal.forget().map_err(trouble)?;
+            }
+            state.update(news, home);
         }
         if let Some(code) = state.quit {
             state.orders.drain(..).for_each(&mut order);
