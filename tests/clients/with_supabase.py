@@ -98,8 +98,10 @@ try:
 
     a = cli("projects", "delete", ref)
     cli("projects", "delete", more["ref"])
-    assert ref not in [x["ref"] for x in cli("projects", "list")["projects"]]
-    ok("projects delete")
+    # It is listed for a while, on its way out.
+    while left := [x for x in cli("projects", "list")["projects"] if x["ref"] == ref]:
+        assert left[0]["status"] == "GOING_DOWN", left
+    ok("projects delete, until it is listed no more")
     fails("ProjectsDeleteNotFoundError", "Project does not exist", "projects", "delete", ref)
     fails("SslEnforcementGetUnexpectedStatusError", "status 404", "ssl-enforcement", "get", R)
     ok("projects delete of a missing project is ProjectsDeleteNotFoundError; ssl-enforcement of it 404")
