@@ -17,7 +17,7 @@ use crate::model::name::{Name, is_public_name};
 use crate::model::playbook::Playbook;
 use crate::providers::host::modelled;
 use crate::steps::app::AppAnswers;
-use crate::steps::firewall::{FirewallAnswers, WebFrom};
+use crate::steps::firewall::{FirewallAnswers, Opening, WebFrom};
 use crate::steps::proxy::{ProxyAnswers, TlsMode};
 
 /// How far apart a site is asked that does not answer well.
@@ -34,8 +34,8 @@ struct Site {
     server: Name,
     /// May its certificate be one that a public authority makes only once DNS leads to the server?
     waits_for_dns: bool,
-    /// Do visitors come through Cloudflare only, so that nobody else is let in?
-    is_behind_cloudflare: bool,
+    /// Why it is no use to ask it from here, where its firewall lets nobody in who comes straight.
+    not_asked: Option<&'static str>,
 }
 
 /// Every app that has a name and a proxy in front of it.
@@ -51,18 +51,28 @@ fn sites(playbook: &Playbook) -> Vec<Site> {
     let apps = all::<AppAnswers>(playbook, "app");
     let of_app = |app: &std::sync::Arc<AppAnswers>| {
         let proxy = proxies.iter().find(|proxy| proxy.on == app.on)?;
-        let from = firewalls.iter().find(|firewall| firewall.on == app.on).map(|firewall| firewall.web_from);
+        let firewall = firewalls.iter().find(|firewall| firewall.on == app.on);
         let host = app.host.clone()?;
         Some(Site {
             path: app.health.clone().unwrap_or_else(|| "/".to_owned()),
             has_health: app.health.is_some(),
             server: app.on.clone(),
             waits_for_dns: proxy.tls != TlsMode::Internal && is_public_name(&host),
-            is_behind_cloudflare: from == Some(WebFrom::Cloudflare),
+            not_asked: firewall.and_then(|firewall| closed_by(firewall)),
             host,
         })
     };
     apps.iter().filter_map(of_app).collect()
+}
+
+/// Why `firewall` keeps out whoever asks for a site from here, where it does.
+fn closed_by(firewall: &FirewallAnswers) -> Option<&'static str> {
+    let is_open = |opening: &Opening| matches!(opening, Opening::Https | Opening::Tcp(443));
+    match firewall.web_from {
+        _ if !firewall.open.iter().any(is_open) => Some("its server's firewall does not open HTTPS (`open`)"),
+        WebFrom::Cloudflare => Some("its server lets in Cloudflare's proxies only (`web_from`)"),
+        WebFrom::Anywhere => None,
+    }
 }
 
 /// What a visit comes to.
@@ -120,11 +130,8 @@ pub(super) async fn ask(run: &Run, survey: &Survey, goal: Goal, teller: &Teller)
     let mut asking = JoinSet::new();
     for site in sites(&run.playbook) {
         let Some(address) = addresses.get(&site.server).copied() else { continue };
-        if site.is_behind_cloudflare {
-            let text = format!(
-                "https://{}/ is not asked from here: its server lets in Cloudflare's proxies only (`web_from`)",
-                site.host
-            );
+        if let Some(why) = site.not_asked {
+            let text = format!("https://{}{} is not asked from here: {why}", site.host, site.path);
             teller.tell(What::Note { text })?;
             continue;
         }
@@ -211,10 +218,23 @@ on = "web"
 "#;
 
     fn site() -> Site {
-        let Ok(playbook) = Playbook::parse(PLAYBOOK) else { unreachable!("it is right") };
+        site_with("")
+    }
+
+    fn site_with(more: &str) -> Site {
+        let Ok(playbook) = Playbook::parse(&format!("{PLAYBOOK}{more}")) else { unreachable!("it is right") };
         let mut sites = sites(&playbook);
         assert_eq!(sites.len(), 1, "an app without a name has no site");
         sites.remove(0)
+    }
+
+    #[test]
+    fn a_site_that_its_firewall_keeps_from_us_is_not_asked() {
+        let firewall = |answers: &str| site_with(&format!("[[step]]\nuse = \"firewall\"\non = \"web\"\n{answers}\n"));
+        assert!(site().not_asked.is_none() && firewall("").not_asked.is_none());
+        assert!(firewall("open = [\"ssh\", \"tcp/443\"]").not_asked.is_none());
+        assert!(firewall("open = [\"ssh\"]").not_asked.is_some_and(|why| why.contains("HTTPS")));
+        assert!(firewall("web_from = \"cloudflare\"").not_asked.is_some_and(|why| why.contains("Cloudflare")));
     }
 
     #[test]
