@@ -73,10 +73,12 @@ pub fn operator(state: &Path) -> Operator {
 fn account() -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
     let number = fs::metadata("/proc/self").ok()?.uid().to_string();
-    let accounts = fs::read_to_string("/etc/passwd").ok()?;
-    accounts.lines().map(|line| line.split(':').collect::<Vec<_>>()).find_map(|fields| match fields[..] {
-        [name, _, uid, ..] if uid == number => Some(name.to_owned()),
-        _ => None,
+    let accounts = read_limited(Path::new("/etc/passwd"), LONGEST_PLAYBOOK).ok()?;
+    String::from_utf8_lossy(&accounts).lines().map(|line| line.split(':').collect::<Vec<_>>()).find_map(|fields| {
+        match fields[..] {
+            [name, _, uid, ..] if uid == number => Some(name.to_owned()),
+            _ => None,
+        }
     })
 }
 

@@ -34,7 +34,7 @@ struct Site {
     server: Name,
     /// May its certificate be one that a public authority makes only once DNS leads to the server?
     waits_for_dns: bool,
-    /// Why it is no use to ask it from here, where its firewall lets nobody in who comes straight.
+    /// Why it cannot be asked from here, where its firewall blocks direct visitors.
     not_asked: Option<&'static str>,
 }
 
@@ -180,9 +180,8 @@ pub(super) async fn ask(run: &Run, survey: &Survey, goal: Goal, teller: &Teller)
         return Err(Failure::new(Kind::Stopped, "stopped as you asked, while the sites were asked"));
     }
     let kind = if goal == Goal::Check { Kind::Drift } else { Kind::Failed };
-    Err(Failure::new(kind, bad.join("; ")).hint(
-        "the servers are as the playbook says; mend what stands between a site and its visitors, then run `landfall check`",
-    ))
+    Err(Failure::new(kind, bad.join("; "))
+        .hint("the servers match the playbook; check DNS, firewalls and the app's logs, then run `landfall check`"))
 }
 
 #[cfg(test)]

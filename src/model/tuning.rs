@@ -104,15 +104,12 @@ impl JsonSettings {
     /// What counts of a file that holds `present`, in the planner's words.
     pub fn seen_in(&self, present: &serde_json::Map<String, serde_json::Value>) -> Fields {
         let decided = self.proposals.iter().any(|key| present.contains_key(*key));
-        let lines = self.values.keys().filter_map(|key| {
-            let stays = decided && self.proposals.contains(&key.as_str());
-            (!stays).then(|| present.get(key).map(|value| format!("{key}: {value}"))).flatten()
-        });
-        let proposed = self.values.iter().filter(|(key, _)| decided && self.proposals.contains(&key.as_str()));
         // What was decided otherwise counts as wanted.
-        let lines = lines.chain(proposed.map(|(key, value)| format!("{key}: {value}")));
-        let mut lines: Vec<String> = lines.collect();
-        lines.sort();
+        let stays = |key: &String| decided && self.proposals.contains(&key.as_str());
+        let lines = self.values.iter().filter_map(|(key, wanted)| {
+            let value = if stays(key) { wanted } else { present.get(key)? };
+            Some(format!("{key}: {value}"))
+        });
         Fields::from([("values", Value::texts(lines))])
     }
 

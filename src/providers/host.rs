@@ -270,7 +270,7 @@ impl Hosts {
         let mut questions = questions(want.iter(), doors)?;
         if !at.made_by_us {
             questions.others = true;
-            questions.packages.extend(others::ENGINES.map(str::to_owned));
+            questions.packages.insert(others::PODMAN.to_owned());
         }
         let mark = new_mark();
         let mut script = Script::default();

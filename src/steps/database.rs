@@ -92,8 +92,8 @@ pub struct DatabaseAnswers {
     pub login_seconds: Option<u32>,
     /// Must visitors confirm their e-mail address? Default yes. Only for `supabase`.
     pub confirm_email: Option<bool>,
-    /// PostgreSQL's major version, such as 17. For `neon` and `host`. Another one makes the database anew, and its data
-    /// is lost unless `landfall backup` has a copy of it.
+    /// PostgreSQL's major version, such as 17. For `neon` and `host`. Changing it
+    /// recreates the database and deletes its data: run `landfall backup` first.
     #[schemars(range(min = 14, max = 18))]
     pub version: Option<u32>,
     /// The least and the most compute units it has, such as `["0.25", "1"]`. Only for `neon`.

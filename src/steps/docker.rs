@@ -18,7 +18,7 @@ pub struct DockerStep;
 
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// Holds once a restart of the engine no longer ends the containers.
-const LIVES_ON: &str = "[ \"$(docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)\" = true ]";
+const LIVES_ON: &str = "[ \"$(timeout 10 docker info --format '{{.LiveRestoreEnabled}}' 2>/dev/null)\" = true ]";
 /// Holds while what the engine does for containers' networks is in force, unless somebody told it to leave that alone.
 const WORKS: &str = "{ iptables -t nat -n -L DOCKER >/dev/null 2>&1 || \
                      grep -Eqs '\"iptables\"[[:space:]]*:[[:space:]]*false' /etc/docker/daemon.json; }";

@@ -262,7 +262,7 @@ async fn engines_containers_and_their_settings_on_an_existing_server_live_on() {
         &[
             "docker-ce 2",
             "it is used and stays as it is",
-            "these containers of others run on: shop",
+            "These containers, which Landfall did not create, keep running: shop",
             "the firewall closes tcp/8081, which the container `shop` uses",
         ],
         &["! "],

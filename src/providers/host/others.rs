@@ -11,9 +11,8 @@ pub(super) use crate::providers::host::others::judge::judge;
 
 /// The shell function `others` that tells it.
 pub(super) const ASK: &str = include_str!("../../../templates/host-others");
-/// Packages that bring an engine or its parts, beside those of the distribution.
-pub(super) const ENGINES: [&str; 5] =
-    ["docker-ce", "docker-ce-cli", "docker-compose-plugin", "moby-engine", "podman-docker"];
+/// The package that calls Podman by Docker's name. Other engines are asked for by the packages they stand in for.
+pub(super) const PODMAN: &str = "podman-docker";
 
 /// A protocol, as it stands before a port: `tcp` or `udp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

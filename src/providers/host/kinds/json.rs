@@ -15,32 +15,27 @@ pub(super) fn ask(spec: &JsonSettings, questions: &mut Questions) {
     questions.texts.insert(spec.path.clone(), String::new());
 }
 
-/// The object in the file; an empty file is an empty object. `None` where there is none, or something else in it.
-fn object(spec: &JsonSettings, facts: &Facts) -> Option<Map<String, Value>> {
-    let bytes = facts.texts.get(&spec.path)?;
-    match bytes.iter().all(u8::is_ascii_whitespace) {
-        true => Some(Map::new()),
-        false => serde_json::from_slice(bytes).ok(),
-    }
+/// The object in the file at `path`; an empty file is an empty object. `None` where there is no file.
+fn object(path: &str, facts: &Facts) -> Option<Result<Map<String, Value>, serde_json::Error>> {
+    let bytes = facts.texts.get(path)?;
+    Some(match bytes.iter().all(u8::is_ascii_whitespace) {
+        true => Ok(Map::new()),
+        false => serde_json::from_slice(bytes),
+    })
 }
 
 pub(super) fn read(spec: &JsonSettings, facts: &Facts) -> Option<Fields> {
-    object(spec, facts).map(|present| spec.seen_in(&present))
+    object(&spec.path, facts)?.ok().map(|present| spec.seen_in(&present))
 }
 
 /// Why the file cannot be written to, where it cannot.
 pub(super) fn not_ours_to_write(resource: &Resource, facts: &Facts) -> Option<String> {
     let path = resource.spec.path()?;
     let stat = facts.stat.get(path)?;
-    let bytes = facts.texts.get(path);
-    match (stat.kind.starts_with("regular"), bytes) {
-        (false, _) => Some(format!("is a {}", stat.kind)),
-        (true, Some(bytes)) if bytes.iter().all(u8::is_ascii_whitespace) => None,
-        (true, Some(bytes)) => serde_json::from_slice::<Map<String, Value>>(bytes)
-            .err()
-            .map(|why| format!("does not hold one JSON object ({why})")),
-        (true, None) => None,
+    if !stat.kind.starts_with("regular") {
+        return Some(format!("is a {}", stat.kind));
     }
+    object(path, facts)?.err().map(|why| format!("does not hold one JSON object ({why})"))
 }
 
 /// Everything else in the file stays. jq writes; what it writes is judged before it takes the old file's place.

@@ -112,14 +112,15 @@ fn take_rule_of_iptables(filter: &mut Filter, chain: &str, rule: &[&str]) {
         return;
     }
     let protocol = after(&["-p"]).map(Protocol::parse);
-    let ports: Vec<Ports> = match (after(&["--dport", "--dports"]), protocol) {
+    let named = after(&["--dport", "--dports"]);
+    let ports: Vec<Ports> = match (named, protocol) {
         (Some(ports), Some(Some(protocol))) => {
             ports.split(',').filter_map(|part| range(part, ':')).map(|ports| (protocol, ports)).collect()
         }
         (Some(_), _) | (None, Some(None)) => vec![],
-        (None, named) => all_ports(named.flatten()),
+        (None, protocol) => all_ports(protocol.flatten()),
     };
-    let is_named = after(&["--dport", "--dports"]).is_some();
+    let is_named = named.is_some();
     match (accepts, refuses) {
         (true, _) if is_named && is_plain => filter.accepts.extend(ports),
         (true, _) => filter.may_accept.extend(ports),

@@ -8,7 +8,7 @@ use crate::model::machine::HostAt;
 use crate::model::resource::{Observed, Resource, Spec};
 use crate::providers::host::facts::Facts;
 use crate::providers::host::others::filters::{self, Fate, Filter};
-use crate::providers::host::others::{Others, Protocol};
+use crate::providers::host::others::{Others, PODMAN, Protocol};
 
 /// The oldest Compose that knows `!override` (docker/compose, release 2.24.4).
 const OLDEST_COMPOSE: [u32; 3] = [2, 24, 4];
@@ -183,7 +183,7 @@ impl Ground<'_> {
 
     /// Programs of others on the ports that apps get on the loopback address.
     fn app_ports(&self, judgement: &mut Judgement) {
-        // What has the port on another address than this one is no neighbour's trouble.
+        // A listener on another address does not conflict with an app on 127.0.0.1.
         let has_it = |port: u16| {
             self.others.listeners.iter().any(|listener| listener.port == port && listener.takes_loopback)
                 || self.others.containers.iter().any(|container| container.ports.iter().any(|(_, one, _)| *one == port))
@@ -213,7 +213,7 @@ impl Ground<'_> {
                     .into(),
             ));
         }
-        if has("podman-docker") {
+        if has(PODMAN) {
             judgement.in_the_way.push((
                 engine,
                 "the package podman-docker is installed, which calls Podman by Docker's name: `sudo apt remove podman-docker`".into(),
@@ -262,8 +262,8 @@ impl Ground<'_> {
             .collect();
         if !living.is_empty() {
             judgement.notes.push(format!(
-                "Docker is restarted with new settings while these containers of others run on: {}; when they are next made anew, \
-                 the settings hold for them, too",
+                "Docker restarts with new settings. These containers, which Landfall did not create, keep running: {}. The new \
+                 settings apply to them once they are recreated",
                 some_of(&living)
             ));
         }
